@@ -1,0 +1,1 @@
+//! Fakes on the real wire, for tests only.
