@@ -142,7 +142,7 @@ pub struct Server {
     pub ready: Option<String>,
     /// Model name sent with each request.
     pub model: String,
-    /// Prompt sent with each request.
+    /// Prompt sent with each request (the beginning of a story, which a model continues up to `maxTokens`).
     pub prompt: Option<String>,
     /// Most tokens a request generates (128).
     pub max_tokens: Option<u32>,
