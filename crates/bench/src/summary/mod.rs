@@ -1,11 +1,25 @@
 //! What a run says: every figure of the tables and plots, derived from its record alone.
+//!
+//! The rules: a percentile comes from the repeats' histograms added up, never from their percentiles; a figure that has
+//! one value a repeat is an [`Estimate`]; what the sample cannot tell is `None` or [`Percentile::TooFew`], never a guess.
+//! [`Summary::of`] takes any record, also one whose arms are empty, whose tenants all failed or were never measured alone.
+
+mod arm;
+mod estimate;
+mod rank;
+mod reference;
+mod sample;
+mod tenant;
+#[cfg(test)]
+mod tests;
+mod verdict;
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use cotenant_model::kernel::WorkUnit;
-use cotenant_model::run::{Metric, Price};
+use cotenant_model::run::{Metric, Price, Run};
 use cotenant_model::workload::{Class, Slo};
 use cotenant_model::{Arm, Bytes, MicroUsd, Nanoseconds};
 
@@ -32,19 +46,21 @@ pub struct ArmSummary {
     pub refused: Option<String>,
     /// Tenants that failed, with their last words.
     pub failures: Vec<(String, String)>,
-    /// Tenants in file order.
+    /// Tenants in file order. In `solo` one that shares another's measurement has no figures of its own.
     pub tenants: Vec<TenantSummary>,
-    /// Sum over tenants of throughput ÷ solo throughput (system throughput, STP); `None` for `solo` or without a reference.
+    /// Sum over tenants of throughput ÷ solo throughput (system throughput, STP: Eyerman and Eeckhout 2008); `None` for
+    /// `solo` or without a reference. A tenant that failed or serves no requests adds nothing.
     pub aggregate: Option<Estimate>,
     /// Sum of throughputs ÷ the best tenant's solo throughput; only where all tenants count the same unit.
     pub aggregate_over_best_solo: Option<Estimate>,
-    /// Sum of throughputs, units a second; only where all tenants count the same unit.
+    /// Sum of throughputs, units a second; only where all tenants count the same unit, and not for `solo`.
     pub throughput: Option<Estimate>,
     /// Unit of `throughput`.
     pub unit: Option<WorkUnit>,
     /// Jain's index over the tenants' progress: (Σx)² ÷ (n·Σx²); 1 is fair, 1/n is one tenant taking all.
     pub jain: Option<Estimate>,
-    /// Whether every SLO was kept; `None` when no tenant has one.
+    /// Whether every SLO was kept; `None` when no tenant has one, or when none is known to be broken and the samples of
+    /// some cannot tell.
     pub slo_kept: Option<bool>,
     /// Mean board power in watts.
     pub watts: Option<Estimate>,
@@ -52,7 +68,8 @@ pub struct ArmSummary {
     pub utilization: Option<Estimate>,
     /// Joules of the whole board per unit of all tenants together; only where all tenants count the same unit.
     pub joules_per_unit: Option<Estimate>,
-    /// Price of a million units at the hourly price of the GPU; only where all tenants count the same unit.
+    /// Price of a million units at the hourly price of the GPU; only where all tenants count the same unit. For `solo` that
+    /// is the price with a GPU for each tenant.
     pub price_per_million: Option<MicroUsd>,
 }
 
@@ -68,9 +85,9 @@ pub struct TenantSummary {
     pub unit: WorkUnit,
     /// Units a second.
     pub throughput: Option<Estimate>,
-    /// Throughput ÷ its solo throughput (normalised progress).
+    /// Throughput ÷ its solo throughput (normalised progress); `None` for `solo` or without a reference.
     pub progress: Option<Estimate>,
-    /// Requests a second that met every SLO of the tenant; `None` without an SLO.
+    /// Requests a second that met every SLO of the tenant; `None` without an SLO or where a limit is unknown.
     pub goodput: Option<Estimate>,
     /// Share of its ended and unfinished requests that met every SLO, 0 to 1; a failed request met none.
     pub good_fraction: Option<f64>,
@@ -110,7 +127,7 @@ pub struct Estimate {
 /// Percentiles of one latency, from the repeats' histograms added up.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Latency {
-    /// Values.
+    /// Values; for E2E with the requests that had not ended.
     pub count: u64,
     /// Median.
     pub p50: Percentile,
@@ -118,16 +135,16 @@ pub struct Latency {
     pub p90: Percentile,
     /// 99th percentile.
     pub p99: Percentile,
-    /// Largest.
+    /// Largest, ages of unfinished requests included.
     pub max: Nanoseconds,
-    /// p50 ÷ solo p50; `None` for `solo` or without a reference.
+    /// p50 ÷ solo p50; `None` for `solo` or without a reference. Where the percentile is a lower bound, so is this.
     pub slowdown_p50: Option<f64>,
     /// p99 ÷ solo p99.
     pub slowdown_p99: Option<f64>,
 }
 
 /// A percentile with its distribution-free 95 % confidence interval.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Percentile {
     /// Measured.
@@ -151,7 +168,7 @@ pub enum Percentile {
 }
 
 /// An SLO and what was measured of it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Verdict {
     /// The SLO.
     pub slo: Slo,
@@ -159,8 +176,27 @@ pub struct Verdict {
     pub limit: Option<Nanoseconds>,
     /// What was measured.
     pub measured: Percentile,
-    /// Measured ÷ limit; above 1 the SLO is broken.
+    /// Measured ÷ limit; above 1 the SLO is broken. A lower bound where the percentile is one, or where too few values
+    /// state it and yet bound it above the limit.
     pub ratio: Option<f64>,
     /// Whether it was kept; `None` where the sample cannot tell.
     pub kept: Option<bool>,
+}
+
+impl Summary {
+    /// Derives every figure from a record.
+    #[must_use]
+    pub fn of(run: &Run) -> Self {
+        let references = reference::references(run);
+        let arms: Vec<ArmSummary> = run.arms.iter().map(|record| ArmSummary::of(record, run, &references)).collect();
+        let best = arms
+            .iter()
+            .zip(&run.arms)
+            .enumerate()
+            .filter(|(_, (arm, record))| arm.is_eligible(record, &run.tenants))
+            .filter_map(|(index, (arm, _))| Some((index, arm.aggregate?.mean)))
+            .max_by(|(_, one), (_, other)| one.total_cmp(other))
+            .map(|(index, _)| index);
+        Self { arms, best, price: run.settings.price.clone() }
+    }
 }
