@@ -1,1 +1,53 @@
-//! Room.
+//! MPS control daemons: started, watched, spoken to, stopped, and never left behind.
+//!
+//! This room owns one control daemon per GPU ([`Daemon`]), its dialogue, the environment of its clients
+//! ([`ClientLimits`]), the register of the processes that cotenant started ([`Registry`]), the lock of a GPU
+//! ([`GpuLock`]), the tie of a child to its parent ([`exec_with_parent`]) and the look for daemons of others
+//! ([`foreign_daemons`]). It refuses to touch a daemon, a process or a directory that cotenant did not start or make,
+//! to signal a process whose identity it has not checked, and to wait without a bound.
+//!
+//! A control daemon is ready as soon as its dialogue answers. It then has no server: the server comes with the first
+//! client or with [`Daemon::start_server`], and stays when the last client leaves.
+//!
+//! ```text
+//!              start                answers           server            server
+//!  Stopped ───────────▶ Starting ───────────▶ Idle ◀────────▶ Active ◀────────▶ Fault      (Silent: no answer in time)
+//!     ▲                    │ late, or stop      └───────┬────────┴─────────────────┘
+//!     │                    │                            │ stop
+//!     │                    │                            ▼  clients gone,                late
+//!     │                    │                        Draining ───────────▶ Quitting ─────────────┐
+//!     │                    │                                 or late         │ refused          │
+//!     │                    └────────────────▶ Terminating ◀─────────────────┴──────────────────┘
+//!     │ the process is gone,                        │ late
+//!     │ swept                                       ▼         late
+//!     └──────────────── every ending state ◀──── Killing ───────────▶ Stuck
+//! ```
+//!
+//! A daemon that dies unasked, or whose start failed, ends in `Failed` instead of `Stopped`. [`life::step`] is that
+//! drawing as a function without input or output; [`Daemon`] carries out its actions.
+//!
+//! The dialogue is protocol version 2, which drivers up to 580 speak by default.
+
+mod clock;
+mod daemon;
+mod dialogue;
+mod foreign;
+pub mod life;
+mod limits;
+mod lock;
+mod process;
+mod program;
+mod registry;
+mod run_root;
+mod shim;
+
+pub use daemon::{Daemon, Health, MpsError, Patience, Server, Settings};
+pub use dialogue::{DialogueError, ServerStatus};
+pub use foreign::{ForeignDaemon, Role, default_daemon, foreign_daemons};
+pub use limits::{ClientLimits, MPS_VARIABLES, environment_without_daemon};
+pub use lock::{GpuLock, LockError};
+pub use process::{Ended, Identity, end_process_group};
+pub use program::{PROGRAM_VARIABLE, ProgramError, find_program};
+pub use registry::{Outcome, Reaped, Registry, RegistryError};
+pub use run_root::{RunRoot, RunRootError};
+pub use shim::{ShimError, exec_with_parent, shim_arguments};

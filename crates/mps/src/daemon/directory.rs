@@ -1,0 +1,61 @@
+//! The directories of a daemon.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+
+use super::{MpsError, Settings};
+use crate::registry::DaemonRecord;
+
+/// Files whose end tells why a daemon died.
+const LOGS: [&str; 2] = ["output.log", "control.log"];
+/// What an error quotes of them.
+const LAST_WORDS: usize = 400;
+
+/// Makes the directories of a daemon, closed to other users. They must be new, but for the log directory.
+pub(super) fn make_directories(settings: &Settings) -> Result<(), MpsError> {
+    let make = |path: &Path| {
+        let failed = |source| MpsError::Directory { path: path.to_owned(), source };
+        DirBuilder::new().mode(0o700).create(path).map_err(failed)
+    };
+    make(&settings.directory)?;
+    make(&settings.pipe())?;
+    match make(&settings.log) {
+        Err(MpsError::Directory { source, .. })
+            if source.kind() == io::ErrorKind::AlreadyExists && settings.log.is_dir() =>
+        {
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// Removes the directories of a daemon that is over; a log directory elsewhere is kept.
+pub(crate) fn remove_directories(daemon: &DaemonRecord) {
+    remove(fs::remove_dir_all(daemon.pipe()), &daemon.pipe());
+    if daemon.log.starts_with(&daemon.directory) {
+        remove(fs::remove_dir_all(&daemon.log), &daemon.log);
+    }
+    remove(fs::remove_dir(&daemon.directory), &daemon.directory);
+}
+
+fn remove(removed: io::Result<()>, path: &Path) {
+    if let Err(error) = removed
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %path.display(), %error, "cannot remove a directory of a daemon");
+    }
+}
+
+/// The end of what a daemon wrote, on one line.
+pub(super) fn last_words(log: &Path) -> String {
+    let texts = LOGS.map(|name| fs::read(log.join(name)).unwrap_or_default());
+    let text: String = texts.iter().map(|text| String::from_utf8_lossy(text)).collect();
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let mut words = lines[lines.len().saturating_sub(4)..].join("; ").replace(char::is_control, " ");
+    while words.len() > LAST_WORDS {
+        words.remove(0);
+    }
+    words
+}

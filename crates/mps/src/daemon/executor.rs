@@ -1,0 +1,404 @@
+//! Carries out what [`life::step`] wants and tells it what happened.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::directory::{last_words, make_directories, remove_directories};
+use super::{Health, MpsError, Server, Settings};
+use crate::clock::Deadline;
+use crate::dialogue::{Dialogue, DialogueError, ServerStatus, base_environment};
+use crate::foreign::servers_of;
+use crate::life::{self, Action, Event, Serving, State};
+use crate::process::{self, Ended, Identity};
+use crate::registry::{DaemonRecord, Registry};
+
+/// How long servers may take to follow SIGTERM once their daemon is gone.
+const SERVER_GRACE: Duration = Duration::from_millis(500);
+/// Between two questions to a daemon that is starting or draining.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A daemon's process with its state.
+#[derive(Debug)]
+pub(super) struct Executor {
+    pub(super) settings: Settings,
+    pub(super) state: State,
+    /// Where the process is recorded; `None` for one that another run left.
+    registry: Option<Registry>,
+    mark: String,
+    /// The handle to wait for; `None` for a process that another run started.
+    child: Option<Child>,
+    process: Option<Identity>,
+    /// Every server seen so far.
+    servers: Vec<Identity>,
+    failure: Option<MpsError>,
+    ended: Ended,
+}
+
+impl Executor {
+    pub(super) fn new(settings: Settings, registry: &Registry) -> Self {
+        let (_name, mark) = registry.mark();
+        Self {
+            settings,
+            state: State::Stopped,
+            registry: Some(registry.clone()),
+            mark,
+            child: None,
+            process: None,
+            servers: Vec::new(),
+            failure: None,
+            ended: Ended::default(),
+        }
+    }
+
+    /// Takes over a process that another run left, to end it.
+    fn adopt(daemon: &DaemonRecord, process: &Identity, mark: &str) -> Self {
+        let mut settings = Settings::at(daemon.gpu.clone(), &daemon.directory, daemon.program.clone());
+        settings.log.clone_from(&daemon.log);
+        Self {
+            settings,
+            state: if process.is_alive() { State::Active } else { State::Stopped },
+            registry: None,
+            mark: mark.to_owned(),
+            child: None,
+            process: Some(process.clone()),
+            servers: Vec::new(),
+            failure: None,
+            ended: Ended::default(),
+        }
+    }
+
+    pub(super) const fn process(&self) -> Option<&Identity> {
+        self.process.as_ref()
+    }
+
+    fn dialogue(&self) -> Dialogue {
+        Dialogue::new(self.settings.program.clone(), self.settings.pipe(), self.settings.patience.dialogue)
+    }
+
+    pub(super) fn last_words(&self) -> String {
+        last_words(&self.settings.log)
+    }
+
+    pub(super) fn take_failure(&mut self) -> MpsError {
+        let gpu = self.settings.gpu.clone();
+        self.failure.take().unwrap_or_else(|| MpsError::Stuck { gpu, pids: self.ended.survivors.clone() })
+    }
+
+    /// Feeds an event and what follows from it, until the daemon serves or nothing more can happen.
+    pub(super) fn run(&mut self, event: Event) -> State {
+        let mut next = Some(event);
+        while let Some(event) = next {
+            next = self.feed(event);
+            if next.is_none() {
+                next = self.await_event();
+            }
+        }
+        self.state
+    }
+
+    /// One step and its actions; an action may bring the next event.
+    fn feed(&mut self, event: Event) -> Option<Event> {
+        let before = self.state;
+        let step = life::step(before, event);
+        self.state = step.state;
+        tracing::debug!(gpu = %self.settings.gpu, ?before, ?event, state = ?self.state, "MPS control daemon");
+        self.note_failure(before, event);
+        step.actions.iter().filter_map(|action| self.perform(*action)).last()
+    }
+
+    /// Keeps why a start failed or a daemon died, before its logs are swept.
+    fn note_failure(&mut self, before: State, event: Event) {
+        let (gpu, last_words) = (self.settings.gpu.clone(), self.last_words());
+        match (before, event) {
+            (State::Starting, Event::Late) => {
+                let patience = self.settings.patience.start;
+                self.failure = Some(MpsError::Late { gpu, patience, last_words });
+            }
+            (state, Event::Exited) if state == State::Starting || state.serves() => {
+                self.failure = Some(MpsError::Died { gpu, last_words });
+            }
+            _ => {}
+        }
+    }
+
+    fn perform(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Spawn => self.spawn().err().map(|error| {
+                self.failure = Some(error);
+                Event::SpawnFailed
+            }),
+            Action::ReleaseClients => {
+                self.remember_servers();
+                release_clients(&self.settings.record());
+                None
+            }
+            Action::Quit => self.quit("quit"),
+            Action::QuitWithClients => self.quit(&format!("quit -t {}", self.settings.patience.quit.as_secs().max(1))),
+            Action::Terminate => {
+                self.remember_servers();
+                self.signal(Signal::TERM);
+                None
+            }
+            Action::Kill => {
+                self.remember_servers();
+                self.signal(Signal::KILL);
+                None
+            }
+            Action::Sweep => {
+                self.sweep();
+                None
+            }
+        }
+    }
+
+    fn spawn(&mut self) -> Result<(), MpsError> {
+        make_directories(&self.settings)?;
+        let failed = |source| MpsError::Run { program: self.settings.program.clone(), source };
+        let child = start_process(&self.settings, &self.mark).map_err(failed)?;
+        let (pid, child) = (child.id(), self.child.insert(child));
+        let Some(registry) = &self.registry else { return Ok(()) };
+        match registry.record_daemon(pid, self.settings.record()) {
+            Ok(process) => self.process = Some(process),
+            Err(source) => {
+                end_child(child);
+                self.child = None;
+                // One that is gone before it was recorded has said why.
+                let (gpu, last_words) = (self.settings.gpu.clone(), last_words(&self.settings.log));
+                return Err(match source {
+                    crate::RegistryError::Gone { .. } => MpsError::Died { gpu, last_words },
+                    source => MpsError::Record { gpu, source },
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(process) = &self.process {
+            process.signal(signal);
+        }
+    }
+
+    /// Tells the daemon to quit; older drivers do not know the time limit of `quit`.
+    fn quit(&self, command: &str) -> Option<Event> {
+        let patience = self.settings.patience.quit;
+        match self.dialogue().ask_within(command, patience) {
+            Ok(reply) if is_refusal(&reply) && command != "quit" => self.quit("quit"),
+            Ok(reply) if is_refusal(&reply) => Some(Event::Refused),
+            Err(DialogueError::Failed { .. } | DialogueError::Run { .. }) if !self.is_gone() => Some(Event::Refused),
+            Err(DialogueError::Late { .. }) => Some(Event::Late),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        self.process.as_ref().is_none_or(|process| !process.is_alive())
+    }
+
+    /// Keeps the identities of servers while the daemon can still name them.
+    fn remember_servers(&mut self) {
+        let children = self.process.as_ref().map(Identity::children).unwrap_or_default();
+        for server in children.into_iter().chain(servers_of(&self.settings.pipe())) {
+            if !self.servers.contains(&server) {
+                self.servers.push(server);
+            }
+        }
+    }
+
+    /// Ends what is left, and removes the directories and the record once nothing is.
+    fn sweep(&mut self) {
+        let Some(process) = self.process.take() else {
+            remove_directories(&self.settings.record());
+            return;
+        };
+        let (known, mark, pipe) = (std::mem::take(&mut self.servers), self.mark.clone(), self.settings.pipe());
+        let members = || {
+            let mut all = process::family(&process, Some(&mark));
+            all.extend(known.iter().chain(&servers_of(&pipe)).filter(|server| server.is_alive()).cloned());
+            all
+        };
+        self.ended = process::end(members, SERVER_GRACE);
+        if let Some(mut child) = self.child.take() {
+            end_child(&mut child);
+        }
+        if !self.ended.survivors.is_empty() {
+            return;
+        }
+        remove_directories(&self.settings.record());
+        if let Some(registry) = &self.registry {
+            registry.forget(&process);
+        }
+    }
+
+    /// Waits for what happens next; `None` where the daemon serves or is over.
+    fn await_event(&mut self) -> Option<Event> {
+        let patience = self.settings.patience;
+        match self.state {
+            State::Starting => Some(self.await_answer(Deadline::after(patience.start))),
+            State::Draining(_) => Some(self.await_drain(Deadline::after(patience.drain))),
+            State::Quitting(_) => Some(self.await_exit(patience.quit)),
+            State::Terminating(_) => Some(self.await_exit(patience.terminate)),
+            State::Killing(_) => Some(self.await_exit(patience.kill)),
+            State::Stuck(_) => {
+                self.ended.survivors = self.process.iter().map(|process| process.pid).collect();
+                None
+            }
+            State::Stopped | State::Failed | State::Idle | State::Active | State::Fault | State::Silent => None,
+        }
+    }
+
+    fn await_exit(&self, patience: Duration) -> Event {
+        if Deadline::after(patience).wait(|| self.is_gone()) { Event::Exited } else { Event::Late }
+    }
+
+    fn await_answer(&self, deadline: Deadline) -> Event {
+        let dialogue = self.dialogue();
+        loop {
+            if self.is_gone() {
+                return Event::Exited;
+            }
+            let Some(left) = deadline.remaining() else { return Event::Late };
+            // The socket comes with the daemon's readiness to listen; before it a question is in vain.
+            let listens = self.settings.pipe().join("control").exists();
+            if listens && dialogue.ask_within("get_server_list", left.min(self.settings.patience.dialogue)).is_ok() {
+                return Event::Answered(Serving::None);
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn await_drain(&self, deadline: Deadline) -> Event {
+        let dialogue = self.dialogue();
+        loop {
+            if self.is_gone() {
+                return Event::Exited;
+            }
+            match clients_of(&dialogue) {
+                Ok(clients) if clients.is_empty() => return Event::Drained,
+                Err(DialogueError::Late { .. }) => return Event::Unanswered,
+                Ok(_) | Err(_) => {}
+            }
+            if deadline.passed() {
+                return Event::Late;
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    pub(super) fn ask(&mut self, command: &str) -> Result<String, MpsError> {
+        let answer = self.dialogue().ask(command);
+        answer.map_err(|source| self.note_no_answer(source))
+    }
+
+    pub(super) fn examine(&mut self) -> Result<Health, MpsError> {
+        let servers = examine_servers(&self.dialogue()).map_err(|source| self.note_no_answer(source))?;
+        self.remember_servers();
+        self.run(Event::Answered(serving(&servers)));
+        Ok(Health { state: self.state, servers })
+    }
+
+    /// What a question without answer means: a death or a silence.
+    fn note_no_answer(&mut self, source: DialogueError) -> MpsError {
+        let gpu = self.settings.gpu.clone();
+        if self.is_gone() && self.state.serves() {
+            self.run(Event::Exited);
+            return self.take_failure();
+        }
+        if matches!(source, DialogueError::Late { .. } | DialogueError::NoDaemon { .. }) {
+            self.run(Event::Unanswered);
+        }
+        MpsError::Dialogue { gpu, source }
+    }
+
+    pub(super) fn stop(&mut self) -> Result<(), MpsError> {
+        if self.state.serves() && self.is_gone() {
+            self.run(Event::Exited);
+        }
+        self.run(Event::Stop);
+        if self.ended.survivors.is_empty() && self.state == State::Stopped {
+            return Ok(());
+        }
+        Err(MpsError::Stuck { gpu: self.settings.gpu.clone(), pids: self.ended.survivors.clone() })
+    }
+}
+
+fn start_process(settings: &Settings, mark: &str) -> io::Result<Child> {
+    let output = File::create(settings.log.join("output.log"))?;
+    #[expect(clippy::disallowed_methods, reason = "the executor that starts it reaps it")]
+    Command::new(&settings.program)
+        .arg("-f")
+        .env_clear()
+        .envs(base_environment())
+        .envs(settings.environment.iter().cloned())
+        .env("CUDA_VISIBLE_DEVICES", &settings.gpu.0)
+        .env("CUDA_MPS_PIPE_DIRECTORY", settings.pipe())
+        .env("CUDA_MPS_LOG_DIRECTORY", &settings.log)
+        .env(process::MARK, mark)
+        .process_group(0)
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output)
+        .spawn()
+}
+
+fn end_child(child: &mut Child) {
+    drop(child.kill());
+    Deadline::after(Duration::from_secs(1)).wait(|| matches!(child.try_wait(), Ok(Some(_)) | Err(_)));
+}
+
+fn is_refusal(reply: &str) -> bool {
+    let reply = reply.trim_start().to_ascii_lowercase();
+    ["unknown", "invalid", "usage", "permission", "failed", "error"].iter().any(|word| reply.starts_with(word))
+}
+
+fn serving(servers: &[Server]) -> Serving {
+    if servers.is_empty() {
+        return Serving::None;
+    }
+    let in_fault = servers.iter().any(|server| server.status == ServerStatus::Fault);
+    if in_fault { Serving::Fault } else { Serving::Active }
+}
+
+fn examine_servers(dialogue: &Dialogue) -> Result<Vec<Server>, DialogueError> {
+    let examine = |pid| Ok(Server { pid, status: dialogue.status(pid)?, clients: dialogue.clients(pid)? });
+    dialogue.servers()?.into_iter().map(examine).collect()
+}
+
+/// Server and client, for every client of every server.
+fn clients_of(dialogue: &Dialogue) -> Result<Vec<(u32, u32)>, DialogueError> {
+    let mut all = Vec::new();
+    for server in dialogue.servers()? {
+        all.extend(dialogue.clients(server)?.into_iter().map(|client| (server, client)));
+    }
+    Ok(all)
+}
+
+/// Ends the GPU work of every client of a daemon, as far as the daemon answers.
+pub(crate) fn release_clients(daemon: &DaemonRecord) {
+    let patience = super::Patience::default();
+    let dialogue = Dialogue::new(daemon.program.clone(), daemon.pipe(), patience.dialogue);
+    let released = clients_of(&dialogue).and_then(|clients| {
+        let end = |(server, client): &(u32, u32)| dialogue.ask(&format!("terminate_client {server} {client}"));
+        clients.iter().try_for_each(|client| end(client).map(|_code| ()))
+    });
+    if let Err(error) = released {
+        tracing::warn!(gpu = %daemon.gpu, %error, "cannot release the clients of a daemon");
+    }
+}
+
+/// Ends a daemon that another run left, in the order of [`super::Daemon::stop`]. Directories and record stay.
+pub(crate) fn shut_down(daemon: &DaemonRecord, process: &Identity, mark: &str) -> Ended {
+    let mut executor = Executor::adopt(daemon, process, mark);
+    if executor.state == State::Stopped {
+        executor.sweep();
+    } else {
+        executor.run(Event::Stop);
+    }
+    executor.ended
+}
