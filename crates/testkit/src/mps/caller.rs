@@ -1,0 +1,94 @@
+//! The control program: which of its roles a call is for.
+
+use std::env;
+use std::io::{self, BufRead as _, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use super::{NO_DAEMON, SERVER, Script, control, server};
+
+/// The main function of the simulated control program.
+#[must_use]
+pub fn run() -> ExitCode {
+    let arguments: Vec<String> = env::args().collect();
+    let result = match arguments.get(1).map(String::as_str) {
+        _ if called_as(&arguments, SERVER) => server::run(server::is_deaf(&arguments)).map(|()| ExitCode::SUCCESS),
+        Some("-f" | "--forground") => control::run(&pipe_directory(), &log_directory()),
+        Some("-d" | "--daemon") => start_in_background(),
+        Some(option) => say(&format!("Unknown option {option}\n")).map(|()| ExitCode::FAILURE),
+        None => carry_commands(),
+    };
+    result.unwrap_or_else(|error| {
+        drop(writeln!(io::stderr(), "{error}"));
+        ExitCode::FAILURE
+    })
+}
+
+fn called_as(arguments: &[String], name: &str) -> bool {
+    arguments.first().is_some_and(|path| Path::new(path).file_name().is_some_and(|file| file == name))
+}
+
+/// The script beside the program as it was called: its name may be a link to the one in the build directory.
+pub(super) fn script() -> io::Result<Script> {
+    let called = env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    Script::beside(&called)
+}
+
+/// Makes SIGTERM do nothing.
+pub(super) fn ignore_sigterm() -> io::Result<()> {
+    signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::new(AtomicBool::new(false))).map(|_handler| ())
+}
+
+fn pipe_directory() -> PathBuf {
+    env::var_os("CUDA_MPS_PIPE_DIRECTORY").map_or_else(|| "/tmp/nvidia-mps".into(), PathBuf::from)
+}
+
+fn log_directory() -> PathBuf {
+    env::var_os("CUDA_MPS_LOG_DIRECTORY").map_or_else(|| "/var/log/nvidia-mps".into(), PathBuf::from)
+}
+
+fn say(text: &str) -> io::Result<()> {
+    io::stdout().write_all(text.as_bytes())
+}
+
+/// Starts the daemon as a process of its own and returns once it listens.
+fn start_in_background() -> io::Result<ExitCode> {
+    let called = env::args_os().next().unwrap_or_default();
+    #[expect(clippy::disallowed_methods, reason = "a daemon outlives its starter")]
+    let mut child = Command::new(called)
+        .arg("-f")
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    while !pipe_directory().join("control").exists() {
+        if child.try_wait()?.is_some() {
+            say("An instance of this daemon is already running\n")?;
+            return Ok(ExitCode::FAILURE);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Carries each line of the standard input to the daemon and prints its reply.
+fn carry_commands() -> io::Result<ExitCode> {
+    for line in io::stdin().lock().lines() {
+        let line = line?;
+        let Ok(mut stream) = UnixStream::connect(pipe_directory().join("control")) else {
+            say(&format!("{NO_DAEMON}\n"))?;
+            return Ok(ExitCode::FAILURE);
+        };
+        writeln!(stream, "{line}")?;
+        let mut reply = Vec::new();
+        stream.read_to_end(&mut reply)?;
+        io::stdout().write_all(&reply)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
