@@ -45,18 +45,20 @@ impl Lines {
 
     /// Adds a problem of the value at `path`.
     ///
-    /// It is dropped when the mapping around the value has a part that could not be read: what would be said of the
-    /// rest may only follow from that, and the next run says it if it still holds.
+    /// It is dropped when that value or a part of it could not be read: it may only follow from that, and the next run
+    /// says it if it still holds.
     pub fn problem(&mut self, path: &str, message: impl Into<String>, fix: impl Into<Option<String>>) {
-        let around = match parent(path) {
-            "" => path,
-            around => around,
-        };
-        if self.unread.iter().any(|unread| is_within(unread, around)) {
+        if self.is_unread(path) {
             return;
         }
         let (position, path) = (self.position(path), path.to_owned());
         self.problems.push(Problem { position, path, message: message.into(), fix: fix.into() });
+    }
+
+    /// Whether the value at `path`, or a part of it, could not be read.
+    #[must_use]
+    pub fn is_unread(&self, path: &str) -> bool {
+        self.unread.iter().any(|unread| is_within(unread, path))
     }
 
     /// Ends the checks: `checked` when there is no problem.
@@ -114,5 +116,5 @@ fn parent(path: &str) -> &str {
 
 /// Whether `path` is `around` or stands within it.
 fn is_within(path: &str, around: &str) -> bool {
-    path.strip_prefix(around).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    around.is_empty() || path.strip_prefix(around).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }

@@ -53,3 +53,83 @@ pub fn parse<T: DeserializeOwned + JsonSchema>(file: &str, text: &str) -> Result
 pub fn schema<T: JsonSchema>() -> serde_json::Value {
     schemars::schema_for!(T).to_value()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::workload::raw;
+
+    fn refused(text: &str) -> String {
+        parse::<raw::Workload>("file.yaml", text).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn bombs_are_refused_at_once() {
+        let laughs = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n";
+        assert!(refused(laughs).contains("anchors"), "{}", refused(laughs));
+        for deep in ["[".repeat(100_000), "a: {".repeat(50_000), "- ".repeat(100_000), "? ".repeat(100_000)] {
+            let message = refused(&deep);
+            assert!(message.starts_with("file.yaml:1:"), "{message}");
+        }
+        assert!(refused(&"- x\n".repeat(200_000)).starts_with("file.yaml:"));
+        assert!(refused(&" ".repeat(10 << 20)).contains("more than the 1048576 that are read"));
+    }
+
+    #[test]
+    fn a_control_character_is_named_with_its_place() {
+        assert_eq!(
+            refused("kind: Workload\nname: a\0b"),
+            "file.yaml:2:8: the control character `\\0` cannot stand in YAML\n  fix: remove it, or check that the file is plain text"
+        );
+    }
+
+    #[test]
+    fn a_flood_of_problems_is_cut_short() {
+        let keys: String = (0..200).map(|number| format!("key{number}: 1\n")).collect();
+        let message = refused(&keys);
+        assert!(message.ends_with("\nfile.yaml: and 154 more problems"), "{message}");
+    }
+
+    #[test]
+    fn a_place_falls_back_to_the_nearest_value_around_it() {
+        let text = "apiVersion: v\nkind: k\nmetadata:\n  name: n\ntenants:\n  - name: a\n    slo:\n    - metric: e2e\n";
+        let (_, lines) = parse::<raw::Workload>("file.yaml", text).unwrap_or_else(|problems| panic!("{problems}"));
+        let place = |path: &str| {
+            let position = lines.position(path);
+            (position.line, position.column)
+        };
+        assert_eq!(place("tenants[0].slo[0].metric"), (8, 15));
+        assert_eq!(place("tenants[0].slo[0].atMost"), (8, 7));
+        assert_eq!(place("tenants[0].slo"), (7, 5));
+        assert_eq!(place("tenants[0].load.open"), (6, 5));
+        assert_eq!(place("tenants[7]"), (5, 1));
+        assert_eq!(place("arms[2]"), (1, 1));
+    }
+
+    /// Keywords of a schema that bear on its values, with those of its parts.
+    fn keywords(schema: &Value, found: &mut std::collections::BTreeSet<String>) {
+        let Value::Object(map) = schema else { return };
+        for (keyword, value) in map {
+            found.insert(keyword.clone());
+            match (keyword.as_str(), value) {
+                ("properties" | "$defs", Value::Object(parts)) => parts.values().for_each(|part| keywords(part, found)),
+                ("anyOf" | "oneOf", Value::Array(parts)) => parts.iter().for_each(|part| keywords(part, found)),
+                ("items" | "additionalProperties", part) => keywords(part, found),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn every_keyword_of_the_workload_schema_is_understood() {
+        let mut found = std::collections::BTreeSet::new();
+        keywords(&schema::<raw::Workload>(), &mut found);
+        let understood = "$schema title description default $defs $ref type enum const anyOf oneOf properties required \
+                          additionalProperties items minimum maximum format";
+        let strange: Vec<&String> =
+            found.iter().filter(|word| !understood.split(' ').any(|known| known == *word)).collect();
+        assert_eq!(strange, Vec::<&String>::new());
+    }
+}

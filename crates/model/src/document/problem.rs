@@ -43,7 +43,10 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Every problem of a file, in the order of its lines; displayed one block a problem.
+/// Problems that are displayed before the rest is only counted.
+const SHOWN: usize = 50;
+
+/// Every problem of a file, in the order of its lines; displayed one block a problem, the first fifty of them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Problems {
     file: String,
@@ -81,12 +84,15 @@ impl<'a> IntoIterator for &'a Problems {
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.problems.iter().enumerate() {
+        for (index, problem) in self.problems.iter().take(SHOWN).enumerate() {
             if index > 0 {
                 f.write_str("\n")?;
             }
             write!(f, "{}:{problem}", self.file)?;
         }
-        Ok(())
+        match self.problems.len().checked_sub(SHOWN) {
+            Some(more @ 1..) => write!(f, "\n{}: and {more} more problems", self.file),
+            Some(0) | None => Ok(()),
+        }
     }
 }

@@ -104,7 +104,7 @@ impl<'s> Reader<'s> {
                 Some(finite) => self.number(node, finite, schema, path),
                 None => {
                     let message = format!("found the number `{value}`, but a finite one belongs here");
-                    self.refuse(node.position, path, message, example(schema))
+                    self.refuse(node.position, path, message, meaning(schema))
                 }
             },
             Content::Text(text) => match allowed(schema).as_slice() {
@@ -136,7 +136,7 @@ impl<'s> Reader<'s> {
             _ => return Some(Value::Number(value)),
         };
         let message = format!("found {}, but {limit} belongs here", node.content.found());
-        self.refuse(node.position, path, message, example(schema))
+        self.refuse(node.position, path, message, meaning(schema))
     }
 
     fn list(&mut self, items: &[Node], schema: &'s Value, path: &str) -> Option<Value> {
@@ -165,7 +165,7 @@ impl<'s> Reader<'s> {
         for name in required.filter_map(Value::as_str) {
             whole &= read.contains_key(name);
             if !seen.contains_key(name) {
-                let meaning = property(schema, name).and_then(description).map(|meaning| format!(" - {meaning}"));
+                let meaning = property(schema, name).and_then(description).map(|text| format!(" - {text}"));
                 let fix = format!("add `{name}:`{}", meaning.unwrap_or_default());
                 self.refuse(node.position, path, format!("`{name}` is missing"), Some(fix));
             }
@@ -210,7 +210,7 @@ fn wrong_type(found: &Content, schema: &Value, alternatives: &[&Value]) -> (Stri
         words => format!("one of {}", words.join(", ")),
     };
     let in_quotes = in_quotes(found).filter(|_| words.is_empty() && kinds.contains(TEXT));
-    let fix = example(schema).or_else(|| alternatives.iter().find_map(|one| example(one))).or(in_quotes);
+    let fix = meaning(schema).or_else(|| alternatives.iter().find_map(|one| meaning(one))).or(in_quotes);
     (format!("found {}, but {wanted} belongs here", found.found()), fix)
 }
 
@@ -244,20 +244,15 @@ fn property<'s>(schema: &'s Value, name: &str) -> Option<&'s Value> {
     schema.get("properties")?.get(name)
 }
 
-/// The first sentence of the documentation of a schema.
+/// The documentation of a schema, in one line.
 fn description(schema: &Value) -> Option<String> {
     let text = schema.get("description")?.as_str()?;
     Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-/// What belongs at a value, from its documentation.
-fn example(schema: &Value) -> Option<String> {
-    description(schema).map(|meaning| format!("write {}", lowercase_first(&meaning)))
-}
-
-fn lowercase_first(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
+/// What a value means, from its documentation.
+fn meaning(schema: &Value) -> Option<String> {
+    description(schema).map(|text| format!("what belongs here: {text}"))
 }
 
 /// The texts that a schema allows, where it names them.

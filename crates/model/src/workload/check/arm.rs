@@ -46,7 +46,7 @@ pub(super) fn arms(texts: &[String], tenants: &[Placed], lines: &mut Lines) -> V
 /// Reports an arm that these tenants cannot run under.
 fn fit(path: &str, arm: &Arm, tenants: &[Placed], lines: &mut Lines) {
     match arm {
-        Arm::MpsPercent(shares) if shares.len() > 1 && shares.len() != tenants.len() => {
+        Arm::MpsPercent(shares) if shares.len() > 1 && shares.len() != tenants.len() && !lines.is_unread("tenants") => {
             let message = format!("`{arm}` has {} percentages for {} tenants", shares.len(), tenants.len());
             lines.problem(
                 path,

@@ -126,7 +126,7 @@ fn engine(path: &str, raw: &raw::Tenant, lines: &mut Lines) -> Option<Engine> {
 }
 
 fn class(path: &str, raw: &raw::Tenant, lines: &mut Lines) -> Class {
-    let path = format!("{path}.class");
+    let path = format!("{path}.slo");
     match raw.class {
         None | Some(raw::Class::Standard) => Class::Standard,
         Some(raw::Class::Protected) => {
