@@ -1,1 +1,33 @@
-//! Room.
+//! What the GPUs of this host are and do, as the driver tells it through NVML.
+//!
+//! This room owns the driver library: finding and loading it ([`Nvml`], [`OpenError`]), inventory and readings (it is the
+//! [`cotenant_model::GpuReader`]), a background [`Sampler`] that measures windows, and the question who else is on this
+//! host's GPUs ([`ProcessTable`]). It refuses to change a setting of a GPU, to guess a figure that the driver does not tell
+//! (that is `None`, never 0), and to attribute power or energy to single processes.
+//!
+//! A sampler's thread owns the reader; nothing else touches the driver while a measurement runs:
+//!
+//! ```text
+//!            watch(start, end)                 reading at start, middle, end          finish()
+//!  sampling ───────────────────▶ announced ───────────────────────────────▶ answered ──────────▶ Observation
+//!     ▲                              │
+//!     └── every interval, always ────┘        drop: the thread ends at once, open windows answer `Ended`
+//! ```
+//!
+//! Where no driver is, tests load a simulated library through the very same path.
+
+mod figures;
+mod foreign;
+mod history;
+mod inventory;
+mod open;
+mod processes;
+mod reader;
+mod sampler;
+
+pub use foreign::{ForeignProcess, MpsDaemon, MpsRole, ProcessTable};
+pub use history::{EnergySource, Failure, Observation};
+pub use open::OpenError;
+pub use processes::device_memory;
+pub use reader::{LIBRARY_VARIABLE, Nvml, ReadError};
+pub use sampler::{Sampler, SamplerError, Watch};

@@ -1,0 +1,225 @@
+//! The reader against the simulated library, loaded through the same path as the driver's.
+#![expect(clippy::expect_used, reason = "a test's helper may fail the test")]
+
+use std::error::Error as _;
+
+use cotenant_gpu::{Nvml, OpenError, ReadError, device_memory};
+use cotenant_model::gpu::{ComputeMode, GpuProcess, GpuSample, ProcessList};
+use cotenant_model::{Bytes, GpuReader as _, GpuUuid};
+use cotenant_testkit::nvml::{
+    Change, ErrorCode, Gpu, Library, MigDevice, Process, ProcessList as List, Scenario, Utilization,
+};
+
+fn installed(scenario: &Scenario) -> (Library, Nvml) {
+    let library = scenario.install().expect("the simulated library");
+    let reader = Nvml::load(library.path()).expect("a reader");
+    (library, reader)
+}
+
+fn uuid(text: &str) -> GpuUuid {
+    GpuUuid(text.to_owned())
+}
+
+fn refused(scenario: &Scenario) -> OpenError {
+    let library = scenario.install().expect("the simulated library");
+    Nvml::load(library.path()).expect_err("a refusal")
+}
+
+#[test]
+fn a_host_without_the_driver_library_says_so() {
+    let error = Nvml::load("/nonexistent/libnvidia-ml.so.1").expect_err("no library");
+    assert!(matches!(error, OpenError::NoLibrary { .. }), "{error:?}");
+    assert!(error.to_string().contains("/nonexistent/libnvidia-ml.so.1"), "{error}");
+    assert!(error.source().is_some());
+}
+
+#[test]
+fn a_library_that_is_not_nvml_says_so() {
+    let error = Nvml::load("libc.so.6").expect_err("not NVML");
+    assert!(matches!(error, OpenError::NotNvml { .. }), "{error:?}");
+}
+
+#[test]
+fn every_refusal_of_the_driver_has_its_own_reason_and_fix() {
+    let refusal = |code| refused(&Scenario::of(Gpu::bare("GPU-0")).with_error("nvmlInit_v2", code));
+    let refusals = [
+        refusal(ErrorCode::NoPermission),
+        refusal(ErrorCode::DriverNotLoaded),
+        refusal(ErrorCode::LibRmVersionMismatch),
+        refusal(ErrorCode::LibraryNotFound),
+        refusal(ErrorCode::Unknown),
+        refused(&Scenario::default()),
+    ];
+    assert!(matches!(
+        refusals,
+        [
+            OpenError::NoPermission { .. },
+            OpenError::NoDriver { .. },
+            OpenError::VersionMismatch { .. },
+            OpenError::NotNvml { .. },
+            OpenError::Failed { .. },
+            OpenError::NoGpu,
+        ]
+    ));
+    let fixes: std::collections::BTreeSet<_> = refusals.iter().map(OpenError::fix).collect();
+    assert_eq!(fixes.len(), refusals.len());
+}
+
+#[test]
+fn the_inventory_is_what_the_driver_says() {
+    let (_library, reader) = installed(&Scenario::of(Gpu::hopper("GPU-0")).with_gpu(Gpu::bare("GPU-1")));
+    let driver = reader.driver().expect("versions");
+    assert_eq!((driver.version.as_str(), driver.cuda), ("580.0.0-simulated", Some((13, 0))));
+    let gpus = reader.gpus().expect("inventory");
+    let [hopper, bare] = gpus.as_slice() else { panic!("{gpus:?}") };
+    assert_eq!((hopper.index, &hopper.uuid, hopper.memory), (0, &uuid("GPU-0"), Bytes(141 << 30)));
+    assert_eq!((hopper.compute_capability, hopper.compute_mode), (Some((9, 0)), Some(ComputeMode::Default)));
+    assert_eq!((hopper.power_limit_milliwatts, hopper.max_sm_clock_mhz), (Some(700_000), Some(1_980)));
+    assert_eq!((hopper.mig, hopper.mig_devices.len()), (Some(false), 0));
+    assert_eq!((bare.index, bare.power_limit_milliwatts, bare.max_sm_clock_mhz, bare.mig), (1, None, None, None));
+}
+
+#[test]
+fn mig_devices_are_listed_by_profile() {
+    let device = |uuid: &str, name: &str, slices| MigDevice {
+        uuid: uuid.to_owned(),
+        name: name.to_owned(),
+        memory: 18 << 30,
+        gpu_slices: slices,
+        compute_slices: slices,
+    };
+    let gpu = Gpu::hopper("GPU-0").with_mig_devices(vec![
+        device("MIG-a", "NVIDIA Simulated Hopper MIG 1g.18gb", 1),
+        device("MIG-b", "NVIDIA Simulated Hopper", 1),
+    ]);
+    let (_library, mut reader) = installed(&Scenario::of(gpu));
+    let gpu = reader.gpus().expect("inventory").remove(0);
+    assert_eq!(gpu.mig, Some(true));
+    let listed: Vec<_> = gpu.mig_devices.iter().map(|mig| (mig.uuid.0.as_str(), mig.profile.as_str())).collect();
+    assert_eq!(listed, [("MIG-a", "1g.18gb"), ("MIG-b", "1g.35gb")]);
+    assert_eq!(gpu.mig_devices[0].memory, Bytes(18 << 30));
+    let sample = reader.sample(&uuid("MIG-a")).expect("a reading of a MIG device");
+    assert_eq!(sample, GpuSample { memory_used: Some(Bytes(0)), ..GpuSample::default() });
+}
+
+#[test]
+fn a_lost_gpu_is_left_out_of_the_inventory_unless_it_is_the_only_one() {
+    let lost = Gpu { lost: true, ..Gpu::bare("GPU-0") };
+    let (_both, reader) = installed(&Scenario::of(lost.clone()).with_gpu(Gpu::bare("GPU-1")));
+    let left: Vec<_> = reader.gpus().expect("the other GPU").into_iter().map(|gpu| (gpu.index, gpu.uuid)).collect();
+    assert_eq!(left, [(1, uuid("GPU-1"))]);
+    let (_alone, reader) = installed(&Scenario::of(lost));
+    assert!(matches!(reader.gpus(), Err(ReadError::Lost { .. })));
+}
+
+#[test]
+fn a_reading_has_every_figure_the_driver_tells() {
+    let gpu = Gpu { throttle_reasons: Some(0x4 | 0x1), ..Gpu::hopper("GPU-0") };
+    let (_library, mut reader) = installed(&Scenario::of(gpu));
+    let first = reader.sample(&uuid("GPU-0")).expect("a reading");
+    assert_eq!((first.gpu_utilization, first.memory_utilization), (Some(80), Some(40)));
+    assert_eq!((first.memory_used, first.power_milliwatts), (Some(Bytes(1 << 30)), Some(300_000)));
+    assert_eq!((first.sm_clock_mhz, first.memory_clock_mhz), (Some(1_980), Some(3_201)));
+    assert_eq!((first.temperature_celsius, first.throttle_reasons), (Some(41), Some(vec!["SwPowerCap".to_owned()])));
+    assert_eq!(first.sm_activity, None, "one GPM sample is no difference");
+    let second = reader.sample(&uuid("GPU-0")).expect("a reading");
+    assert_eq!((second.sm_activity, second.sm_occupancy), (Some(71.5), Some(33.0)));
+    assert_eq!((second.memory_bandwidth, second.tensor_activity), (Some(64.0), Some(12.5)));
+    assert!(second.energy_millijoules >= first.energy_millijoules && first.energy_millijoules >= Some(5_000_000));
+}
+
+#[test]
+fn figures_the_driver_does_not_tell_are_absent() {
+    let scenario = Scenario::of(Gpu::bare("GPU-0")).with_error("nvmlDeviceGetMemoryInfo_v2", ErrorCode::NotSupported);
+    let (_library, mut reader) = installed(&scenario);
+    for _ in 0..2 {
+        assert_eq!(reader.sample(&uuid("GPU-0")).expect("a reading"), GpuSample::default());
+    }
+}
+
+#[test]
+fn a_driver_without_gpm_functions_still_gives_the_other_figures() {
+    let scenario =
+        Scenario::of(Gpu::hopper("GPU-0")).with_error("nvmlGpmQueryDeviceSupport", ErrorCode::FunctionNotFound);
+    let (_library, mut reader) = installed(&scenario);
+    let readings =
+        [reader.sample(&uuid("GPU-0")), reader.sample(&uuid("GPU-0"))].map(|sample| sample.expect("a reading"));
+    assert!(readings.iter().all(|sample| sample.sm_activity.is_none() && sample.power_milliwatts.is_some()));
+}
+
+#[test]
+fn an_unknown_gpu_and_a_lost_gpu_are_told_apart() {
+    let (library, mut reader) = installed(&Scenario::of(Gpu::bare("GPU-0")));
+    assert!(matches!(reader.sample(&uuid("GPU-9")), Err(ReadError::UnknownGpu { .. })));
+    assert!(matches!(reader.sample(&uuid("a\0b")), Err(ReadError::UnknownGpu { .. })));
+    reader.sample(&uuid("GPU-0")).expect("a reading");
+    library.replace(&Scenario::of(Gpu { lost: true, ..Gpu::bare("GPU-0") })).expect("replaced");
+    assert!(matches!(reader.sample(&uuid("GPU-0")), Err(ReadError::Lost { .. })));
+    assert!(matches!(reader.processes(&uuid("GPU-0")), Err(ReadError::Lost { .. })));
+}
+
+fn listed(process: &GpuProcess) -> (u32, ProcessList, Option<u64>, Option<u32>) {
+    (process.pid, process.list, process.memory.map(|memory| memory.0), process.sm_utilization)
+}
+
+#[test]
+fn each_process_is_listed_once_and_an_mps_client_as_such() {
+    let server = Process::compute(10, 66).with_utilization(90, 100);
+    let graphics = Process { pid: 20, memory: None, lists: vec![List::Graphics], utilization: Vec::new() };
+    let both = Process { lists: vec![List::Graphics, List::Compute], ..Process::compute(25, 7) };
+    let gpu = [server, graphics, both, Process::mps_client(30, 500)]
+        .into_iter()
+        .fold(Gpu::hopper("GPU-0"), Gpu::with_process);
+    let (_library, mut reader) = installed(&Scenario::of(gpu));
+    let processes = reader.processes(&uuid("GPU-0")).expect("processes");
+    assert_eq!(
+        processes.iter().map(listed).collect::<Vec<_>>(),
+        [
+            (10, ProcessList::Compute, Some(66), Some(90)),
+            (20, ProcessList::Graphics, None, Some(0)),
+            (25, ProcessList::Compute, Some(7), Some(0)),
+            (30, ProcessList::MpsClient, Some(500), None),
+        ]
+    );
+    assert_eq!((device_memory(&processes, 30), device_memory(&processes, 99)), (Some(Bytes(500)), None));
+}
+
+#[test]
+fn stale_and_absurd_utilization_is_dropped() {
+    let gpu = Gpu { whole_utilization_buffer: true, ..Gpu::hopper("GPU-0") }
+        .with_process(Process::gone(1, Utilization { sm: 50, age_milliseconds: 10 }))
+        .with_process(Process::compute(2, 1).with_utilization(60, 8_000))
+        .with_process(Process::compute(3, 1).with_utilization(30, 700).with_utilization(40, 100))
+        .with_process(Process::compute(4, 1).with_utilization(2_147_483_600, 50));
+    let (_library, mut reader) = installed(&Scenario::of(gpu));
+    let processes = reader.processes(&uuid("GPU-0")).expect("processes");
+    let utilization: Vec<_> = processes.iter().map(|process| (process.pid, process.sm_utilization)).collect();
+    assert_eq!(utilization, [(2, Some(0)), (3, Some(40)), (4, None)]);
+}
+
+#[test]
+fn processes_that_were_all_idle_used_nothing_and_a_mig_gpu_does_not_say() {
+    let idle = Gpu::hopper("GPU-0").with_process(Process::compute(1, 1));
+    let (library, mut reader) = installed(&Scenario::of(idle.clone()));
+    assert_eq!(reader.processes(&uuid("GPU-0")).expect("processes")[0].sm_utilization, Some(0));
+    library.replace(&Scenario::of(idle.with_mig_devices(Vec::new()))).expect("replaced");
+    assert_eq!(reader.processes(&uuid("GPU-0")).expect("processes")[0].sm_utilization, None);
+}
+
+#[test]
+fn a_driver_without_the_mps_list_still_lists_the_others() {
+    let scenario = Scenario::of(Gpu::hopper("GPU-0").with_process(Process::mps_client(1, 5)))
+        .with_error("nvmlDeviceGetMPSComputeRunningProcesses_v3", ErrorCode::FunctionNotFound);
+    let (_library, mut reader) = installed(&scenario);
+    let processes = reader.processes(&uuid("GPU-0")).expect("processes");
+    assert_eq!(processes.iter().map(listed).collect::<Vec<_>>(), [(1, ProcessList::Compute, Some(5), Some(0))]);
+}
+
+#[test]
+fn a_scripted_process_comes_and_goes() {
+    let scenario = Scenario::of(Gpu::hopper("GPU-0")).with_event(0, 0, Change::Appears(Process::compute(5, 1)));
+    let (library, mut reader) = installed(&scenario);
+    assert_eq!(reader.processes(&uuid("GPU-0")).expect("processes").len(), 1);
+    library.replace(&scenario.with_event(0, 0, Change::Leaves(5))).expect("replaced");
+    assert_eq!(reader.processes(&uuid("GPU-0")).expect("processes"), []);
+}

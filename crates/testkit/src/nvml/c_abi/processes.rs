@@ -1,0 +1,65 @@
+//! Processes on a GPU.
+
+use std::ffi::{c_uint, c_ulonglong};
+use std::time::SystemTime;
+
+use nvml_wrapper_sys::bindings::{nvmlProcessInfo_t, nvmlProcessUtilizationSample_t};
+
+use super::pointer::{Device, Out};
+use crate::nvml::scenario::{ErrorCode, Gpu, ProcessList};
+
+exports! {
+    "nvmlDeviceGetComputeRunningProcesses_v3" => fn compute(device: Device, room: Out<c_uint>, list: Out<nvmlProcessInfo_t>)
+        |simulation| list.put_all(room, &listed(device.gpu(simulation)?, ProcessList::Compute));
+    "nvmlDeviceGetGraphicsRunningProcesses_v3" => fn graphics(device: Device, room: Out<c_uint>, list: Out<nvmlProcessInfo_t>)
+        |simulation| list.put_all(room, &listed(device.gpu(simulation)?, ProcessList::Graphics));
+    "nvmlDeviceGetMPSComputeRunningProcesses_v3" => fn mps(device: Device, room: Out<c_uint>, list: Out<nvmlProcessInfo_t>)
+        |simulation| list.put_all(room, &listed(device.gpu(simulation)?, ProcessList::Mps));
+    "nvmlDeviceGetProcessUtilization" => fn utilization(
+        device: Device, list: Out<nvmlProcessUtilizationSample_t>, room: Out<c_uint>, last_seen: c_ulonglong
+    ) |simulation| {
+        let gpu = device.gpu(simulation)?;
+        if gpu.mig.as_ref().is_some_and(|mig| mig.enabled) {
+            return Err(ErrorCode::NotSupported);
+        }
+        let samples = utilization_after(gpu, last_seen);
+        if samples.is_empty() { Err(ErrorCode::NotFound) } else { list.put_all(room, &samples) }
+    };
+}
+
+/// Stands for "no value" in a field of NVML.
+const NO_VALUE: u64 = u64::MAX;
+const NO_INSTANCE: u32 = u32::MAX;
+
+fn listed(gpu: &Gpu, list: ProcessList) -> Vec<nvmlProcessInfo_t> {
+    let named = gpu.processes.iter().filter(|process| process.lists.contains(&list));
+    let entry = |process: &crate::nvml::Process| nvmlProcessInfo_t {
+        pid: process.pid,
+        usedGpuMemory: process.memory.unwrap_or(NO_VALUE),
+        gpuInstanceId: NO_INSTANCE,
+        computeInstanceId: NO_INSTANCE,
+    };
+    named.map(entry).collect()
+}
+
+/// The samples newer than `last_seen`, in microseconds of the wall clock, as the driver stamps them.
+fn utilization_after(gpu: &Gpu, last_seen: u64) -> Vec<nvmlProcessUtilizationSample_t> {
+    let now = wall_clock_microseconds();
+    let samples =
+        gpu.processes.iter().flat_map(|process| process.utilization.iter().map(|sample| (process.pid, sample)));
+    let entry = |(pid, sample): (u32, &crate::nvml::Utilization)| nvmlProcessUtilizationSample_t {
+        pid,
+        timeStamp: now.saturating_sub(sample.age_milliseconds * 1_000),
+        smUtil: sample.sm,
+        memUtil: 0,
+        encUtil: 0,
+        decUtil: 0,
+    };
+    samples.map(entry).filter(|sample| gpu.whole_utilization_buffer || sample.timeStamp > last_seen).collect()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the driver stamps utilisation samples with the wall clock")]
+fn wall_clock_microseconds() -> u64 {
+    let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)
+}
