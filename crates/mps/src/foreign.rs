@@ -77,19 +77,30 @@ fn answering(program: &Path, directory: PathBuf) -> Option<PathBuf> {
 
 /// What a process is, by the name it was started under: `comm` is cut at 15 bytes, which both programs share.
 fn role_of(pid: u32) -> Option<Role> {
-    let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let mut arguments = line.split(|byte| *byte == 0);
-    let name = Path::new(std::str::from_utf8(arguments.next()?).ok()?).file_name()?.to_str()?;
-    match name {
+    let arguments = arguments_of(pid)?;
+    let (program, options) = arguments.split_first()?;
+    match Path::new(program).file_name()?.to_str()? {
         "nvidia-cuda-mps-server" => Some(Role::Server),
-        "nvidia-cuda-mps-control" => arguments.any(starts_a_daemon).then_some(Role::Control),
+        "nvidia-cuda-mps-control" => options.iter().any(|option| starts_a_daemon(option)).then_some(Role::Control),
         _ => None,
     }
 }
 
+/// The program of a control daemon as it was called; `None` for another process.
+pub(crate) fn control_daemon(pid: u32) -> Option<PathBuf> {
+    let is_daemon = role_of(pid) == Some(Role::Control);
+    arguments_of(pid)?.into_iter().next().filter(|_program| is_daemon).map(PathBuf::from)
+}
+
+fn arguments_of(pid: u32) -> Option<Vec<String>> {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let arguments = line.split(|byte| *byte == 0).map(|argument| String::from_utf8_lossy(argument).into_owned());
+    Some(arguments.collect())
+}
+
 /// Options under which the control program is a daemon, not the caller of one. `--forground` is its own spelling.
-fn starts_a_daemon(argument: &[u8]) -> bool {
-    matches!(argument, b"-d" | b"-f" | b"--daemon" | b"--forground" | b"--foreground")
+fn starts_a_daemon(option: &str) -> bool {
+    matches!(option, "-d" | "-f" | "--daemon" | "--forground" | "--foreground")
 }
 
 fn pipe_directory_of(pid: u32) -> Option<PathBuf> {
@@ -105,4 +116,86 @@ pub(crate) fn servers_of(pipe: &Path) -> Vec<Identity> {
         .filter(|stat| pipe_directory_of(stat.pid).as_deref() == Some(pipe))
         .filter_map(|s| Identity::of(s.pid))
         .collect()
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "these tests start daemons and wait for them")]
+mod tests {
+    use std::process::{Child, Command, Stdio};
+
+    use cotenant_model::GpuUuid;
+    use cotenant_testkit::mps::{Installation, Script};
+
+    use super::*;
+    use crate::clock::Deadline;
+    use crate::daemon::{Daemon, Settings};
+    use crate::run_root::RunRoot;
+
+    /// Somebody else's daemon, with its own pipe directory.
+    struct Stranger {
+        installation: Installation,
+        process: Child,
+    }
+
+    impl Stranger {
+        fn start() -> Self {
+            let installation = Installation::new(&Script::default()).unwrap();
+            let process = Command::new(installation.program())
+                .arg("-f")
+                .env("CUDA_MPS_PIPE_DIRECTORY", installation.path().join("pipe"))
+                .env("CUDA_MPS_LOG_DIRECTORY", installation.path())
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap();
+            let socket = installation.path().join("pipe/control");
+            assert!(Deadline::after(Duration::from_secs(20)).wait(|| socket.exists()));
+            Self { installation, process }
+        }
+
+        fn pipe(&self) -> PathBuf {
+            self.installation.path().join("pipe")
+        }
+    }
+
+    impl Drop for Stranger {
+        fn drop(&mut self) {
+            drop(self.process.kill());
+            drop(self.process.wait());
+            servers_of(&self.pipe()).iter().for_each(|server| server.signal(rustix::process::Signal::KILL));
+        }
+    }
+
+    #[test]
+    fn a_daemon_and_server_of_others_are_found_and_left_alone_and_own_ones_are_not_foreign() {
+        let stranger = Stranger::start();
+        let place = tempfile::tempdir().unwrap();
+        let registry = Registry::open(RunRoot::at(&place.path().join("run")).unwrap()).unwrap();
+        let gpu = GpuUuid("GPU-1".to_owned());
+        let settings = Settings::at(gpu, &place.path().join("daemon"), stranger.installation.program());
+        let mut own = Daemon::start(settings, &registry).unwrap();
+        let own_server = own.start_server().unwrap().servers[0].pid;
+        let dialogue = Dialogue::new(stranger.installation.program(), stranger.pipe(), Duration::from_secs(10));
+        dialogue.ask("start_server -uid 0").unwrap();
+        let server = dialogue.servers().unwrap()[0];
+        assert_eq!(registry.reap_leftovers().unwrap(), []);
+        let found = foreign_daemons(&registry).unwrap();
+        let of = |pid: u32| found.iter().find(|daemon| daemon.pid == pid);
+        for (pid, role) in [(stranger.process.id(), Role::Control), (server, Role::Server)] {
+            let user = Some(rustix::process::geteuid().as_raw());
+            let wanted = ForeignDaemon { pid, role, user, pipe_directory: Some(stranger.pipe()), cotenant: None };
+            assert_eq!(of(pid), Some(&wanted));
+        }
+        assert!(of(own.pid().unwrap()).is_none() && of(own_server).is_none());
+    }
+
+    #[test]
+    fn a_daemon_that_answers_is_told_from_a_socket_that_nobody_listens_on() {
+        let stranger = Stranger::start();
+        let program = stranger.installation.program();
+        assert_eq!(answering(&program, stranger.pipe()), Some(stranger.pipe()));
+        let empty = tempfile::tempdir().unwrap();
+        assert_eq!(answering(&program, empty.path().to_owned()), None);
+        drop(std::os::unix::net::UnixListener::bind(empty.path().join("control")).unwrap());
+        assert_eq!(answering(&program, empty.path().to_owned()), None);
+    }
 }

@@ -76,10 +76,78 @@ fn split(arguments: &[OsString]) -> Option<(u32, &[OsString])> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Child, Stdio};
+    use std::time::Duration;
+
     use super::*;
+    use crate::clock::Deadline;
+    use crate::process::Identity;
 
     fn arguments(words: &[&str]) -> Vec<OsString> {
         words.iter().map(OsString::from).collect()
+    }
+
+    /// Tells the test executable which part of the play below it has.
+    const PART: &str = "COTENANT_TEST_SHIM";
+
+    /// Not a test of its own: the parent that is killed, and the child that must die with it.
+    #[test]
+    fn a_parent_and_its_tied_child() {
+        match std::env::var(PART).unwrap_or_default().split_once(':') {
+            Some(("parent", file)) => {
+                let mut child = play(&shim_arguments(OsStr::new("sleep"), &["120".into()]));
+                std::fs::write(file, child.id().to_string()).unwrap();
+                child.wait().unwrap();
+            }
+            Some(("child", words)) => panic!("{}", exec_with_parent(&arguments(&words.split(' ').collect::<Vec<_>>()))),
+            _ => {}
+        }
+    }
+
+    /// Starts the test executable as the child.
+    fn play(words: &[OsString]) -> Child {
+        let words: Vec<&str> = words.iter().map(|word| word.to_str().unwrap()).collect();
+        start(&format!("child:{}", words.join(" ")))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the tests that start it wait for it")]
+    fn start(part: &str) -> Child {
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "shim::tests::a_parent_and_its_tied_child"])
+            .env(PART, part)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    #[test]
+    fn a_tied_child_becomes_its_program_and_dies_when_its_parent_is_killed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, patience) = (directory.path().join("pid"), Duration::from_secs(20));
+        let mut parent = start(&format!("parent:{}", file.display()));
+        let mut child = None;
+        assert!(Deadline::after(patience).wait(|| {
+            let pid = std::fs::read_to_string(&file).ok().and_then(|text| text.parse().ok());
+            child = pid.and_then(Identity::of);
+            let name = pid.and_then(|pid: u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).ok());
+            name.as_deref() == Some("sleep\n")
+        }));
+        let child = child.unwrap();
+        parent.kill().unwrap();
+        parent.wait().unwrap();
+        assert!(Deadline::after(patience).wait(|| !child.is_alive()));
+    }
+
+    #[test]
+    fn a_child_whose_parent_is_already_another_does_not_become_its_program() {
+        let mut child = play(&arguments(&["1", "--", "sleep", "120"]));
+        let mut status = None;
+        assert!(Deadline::after(Duration::from_secs(20)).wait(|| {
+            status = child.try_wait().unwrap();
+            status.is_some()
+        }));
+        assert!(!status.unwrap().success());
     }
 
     #[test]

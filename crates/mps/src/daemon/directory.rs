@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
-use super::{MpsError, Settings};
+use super::MpsError;
 use crate::registry::DaemonRecord;
 
 /// Files whose end tells why a daemon died.
@@ -13,18 +13,16 @@ const LOGS: [&str; 2] = ["output.log", "control.log"];
 /// What an error quotes of them.
 const LAST_WORDS: usize = 400;
 
-/// Makes the directories of a daemon, closed to other users. They must be new, but for the log directory.
-pub(super) fn make_directories(settings: &Settings) -> Result<(), MpsError> {
-    let make = |path: &Path| {
-        let failed = |source| MpsError::Directory { path: path.to_owned(), source };
-        DirBuilder::new().mode(0o700).create(path).map_err(failed)
-    };
-    make(&settings.directory)?;
-    make(&settings.pipe())?;
-    match make(&settings.log) {
-        Err(MpsError::Directory { source, .. })
-            if source.kind() == io::ErrorKind::AlreadyExists && settings.log.is_dir() =>
-        {
+/// Makes a directory closed to other users. One that exists already is an error: it is somebody else's.
+pub(super) fn make_directory(path: &Path) -> Result<(), MpsError> {
+    let failed = |source| MpsError::Directory { path: path.to_owned(), source };
+    DirBuilder::new().mode(0o700).create(path).map_err(failed)
+}
+
+/// Makes the directory for logs, where it does not exist.
+pub(super) fn make_log_directory(path: &Path) -> Result<(), MpsError> {
+    match make_directory(path) {
+        Err(MpsError::Directory { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {
             Ok(())
         }
         other => other,

@@ -6,16 +6,17 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use cotenant_model::GpuUuid;
 use rustix::process::Signal;
 
-use super::directory::{last_words, make_directories, remove_directories};
-use super::{Health, MpsError, Server, Settings};
+use super::directory::{last_words, make_directory, make_log_directory, remove_directories};
+use super::{Health, MpsError, Patience, Server, Settings};
 use crate::clock::Deadline;
 use crate::dialogue::{Dialogue, DialogueError, ServerStatus, base_environment};
 use crate::foreign::servers_of;
 use crate::life::{self, Action, Event, Serving, State};
 use crate::process::{self, Ended, Identity};
-use crate::registry::{DaemonRecord, Registry};
+use crate::registry::{DaemonRecord, Registry, RegistryError};
 
 /// How long servers may take to follow SIGTERM once their daemon is gone.
 const SERVER_GRACE: Duration = Duration::from_millis(500);
@@ -33,6 +34,8 @@ pub(super) struct Executor {
     /// The handle to wait for; `None` for a process that another run started.
     child: Option<Child>,
     process: Option<Identity>,
+    /// Whether the directory was made here: another one is not removed.
+    owns_directory: bool,
     /// Every server seen so far.
     servers: Vec<Identity>,
     failure: Option<MpsError>,
@@ -49,6 +52,7 @@ impl Executor {
             mark,
             child: None,
             process: None,
+            owns_directory: false,
             servers: Vec::new(),
             failure: None,
             ended: Ended::default(),
@@ -66,6 +70,7 @@ impl Executor {
             mark: mark.to_owned(),
             child: None,
             process: Some(process.clone()),
+            owns_directory: true,
             servers: Vec::new(),
             failure: None,
             ended: Ended::default(),
@@ -134,7 +139,7 @@ impl Executor {
             }),
             Action::ReleaseClients => {
                 self.remember_servers();
-                release_clients(&self.settings.record());
+                end_clients(&self.dialogue(), &self.settings.gpu);
                 None
             }
             Action::Quit => self.quit("quit"),
@@ -157,7 +162,10 @@ impl Executor {
     }
 
     fn spawn(&mut self) -> Result<(), MpsError> {
-        make_directories(&self.settings)?;
+        make_directory(&self.settings.directory)?;
+        self.owns_directory = true;
+        make_directory(&self.settings.pipe())?;
+        make_log_directory(&self.settings.log)?;
         let failed = |source| MpsError::Run { program: self.settings.program.clone(), source };
         let child = start_process(&self.settings, &self.mark).map_err(failed)?;
         let (pid, child) = (child.id(), self.child.insert(child));
@@ -169,10 +177,8 @@ impl Executor {
                 self.child = None;
                 // One that is gone before it was recorded has said why.
                 let (gpu, last_words) = (self.settings.gpu.clone(), last_words(&self.settings.log));
-                return Err(match source {
-                    crate::RegistryError::Gone { .. } => MpsError::Died { gpu, last_words },
-                    source => MpsError::Record { gpu, source },
-                });
+                let gone = matches!(source, RegistryError::Gone { .. });
+                return Err(if gone { MpsError::Died { gpu, last_words } } else { MpsError::Record { gpu, source } });
             }
         }
         Ok(())
@@ -213,7 +219,7 @@ impl Executor {
     /// Ends what is left, and removes the directories and the record once nothing is.
     fn sweep(&mut self) {
         let Some(process) = self.process.take() else {
-            remove_directories(&self.settings.record());
+            self.remove_directories();
             return;
         };
         let (known, mark, pipe) = (std::mem::take(&mut self.servers), self.mark.clone(), self.settings.pipe());
@@ -229,9 +235,15 @@ impl Executor {
         if !self.ended.survivors.is_empty() {
             return;
         }
-        remove_directories(&self.settings.record());
+        self.remove_directories();
         if let Some(registry) = &self.registry {
             registry.forget(&process);
+        }
+    }
+
+    fn remove_directories(&self) {
+        if self.owns_directory {
+            remove_directories(&self.settings.record());
         }
     }
 
@@ -379,16 +391,19 @@ fn clients_of(dialogue: &Dialogue) -> Result<Vec<(u32, u32)>, DialogueError> {
     Ok(all)
 }
 
-/// Ends the GPU work of every client of a daemon, as far as the daemon answers.
+/// Ends the GPU work of every client of a daemon that another run left, as far as the daemon answers.
 pub(crate) fn release_clients(daemon: &DaemonRecord) {
-    let patience = super::Patience::default();
-    let dialogue = Dialogue::new(daemon.program.clone(), daemon.pipe(), patience.dialogue);
-    let released = clients_of(&dialogue).and_then(|clients| {
+    let patience = Patience::default().dialogue;
+    end_clients(&Dialogue::new(daemon.program.clone(), daemon.pipe(), patience), &daemon.gpu);
+}
+
+fn end_clients(dialogue: &Dialogue, gpu: &GpuUuid) {
+    let released = clients_of(dialogue).and_then(|clients| {
         let end = |(server, client): &(u32, u32)| dialogue.ask(&format!("terminate_client {server} {client}"));
         clients.iter().try_for_each(|client| end(client).map(|_code| ()))
     });
     if let Err(error) = released {
-        tracing::warn!(gpu = %daemon.gpu, %error, "cannot release the clients of a daemon");
+        tracing::warn!(%gpu, %error, "cannot release the clients of a daemon");
     }
 }
 

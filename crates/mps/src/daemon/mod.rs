@@ -3,6 +3,8 @@
 mod directory;
 mod executor;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -4,6 +4,9 @@
 //! names the process and its owner by [`Identity`], so neither a reused process id nor a second run that is alive can be
 //! mistaken.
 
+#[cfg(test)]
+mod tests;
+
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -15,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Deadline;
 use crate::daemon::{release_clients, remove_directories, shut_down};
+use crate::foreign;
 use crate::process::{self, Ended, Identity};
 use crate::run_root::{RunRoot, RunRootError};
 
@@ -139,7 +143,7 @@ impl Registry {
     }
 
     /// A variable for the environment of every process that this run starts: it tells children that outlived their
-    /// parent from strangers.
+    /// parent, and daemons that were never recorded, from strangers.
     #[must_use]
     pub fn mark(&self) -> (String, String) {
         (process::MARK.to_owned(), mark_of(&self.shared.owner))
@@ -179,7 +183,9 @@ impl Registry {
         if !Deadline::after(REAP_LOCK_PATIENCE).wait(|| lock.try_lock().is_ok()) {
             return Err(RegistryError::Busy);
         }
-        let mut left: Vec<Record> = self.records()?.into_iter().filter(Record::is_left_over).collect();
+        let mut left = self.records()?;
+        left.extend(self.unrecorded_daemons(&left));
+        left.retain(Record::is_left_over);
         left.sort_by_key(|record| record.daemon.is_some());
         for daemon in left.iter().filter(|record| record.process.is_alive()).filter_map(|record| record.daemon.as_ref())
         {
@@ -224,6 +230,17 @@ impl Registry {
         Ok(records)
     }
 
+    /// Control daemons under this run root whose owner was killed before it could record them.
+    fn unrecorded_daemons(&self, records: &[Record]) -> Vec<Record> {
+        let marked = process::snapshot().into_iter().filter_map(|stat| {
+            let owner = owner_of(&process::environment_variable(stat.pid, process::MARK)?)?;
+            let daemon = daemon_of(stat.pid).filter(|daemon| daemon.directory.starts_with(self.root().path()))?;
+            let what = format!("unrecorded MPS control daemon of {}", daemon.gpu);
+            Some(Record { process: Identity::of(stat.pid)?, owner, what, daemon: Some(daemon) })
+        });
+        marked.filter(|found| !records.iter().any(|record| record.process == found.process)).collect()
+    }
+
     fn write(&self, pid: u32, what: &str, daemon: Option<DaemonRecord>) -> Result<Identity, RegistryError> {
         let process = Identity::of(pid).ok_or(RegistryError::Gone { pid })?;
         let record = Record { process, owner: self.shared.owner.clone(), what: what.to_owned(), daemon };
@@ -253,8 +270,25 @@ impl Record {
     }
 }
 
+/// An owner as one word, with everything that makes it one of its kind.
 fn mark_of(owner: &Identity) -> String {
-    format!("{}-{}-{}", owner.pid, owner.start_time, owner.boot_id)
+    format!("{} {} {} {}", owner.pid, owner.start_time, owner.pid_namespace, owner.boot_id)
+}
+
+fn owner_of(mark: &str) -> Option<Identity> {
+    let mut words = mark.split(' ').map(str::to_owned);
+    let (pid, start_time) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    Some(Identity { pid, start_time, pid_namespace: words.next()?, boot_id: words.next()? })
+}
+
+/// What a control daemon of ours was started with, from its environment.
+fn daemon_of(pid: u32) -> Option<DaemonRecord> {
+    let variable = |name| process::environment_variable(pid, name);
+    let program = foreign::control_daemon(pid)?;
+    let pipe = PathBuf::from(variable("CUDA_MPS_PIPE_DIRECTORY")?);
+    let directory = pipe.parent().filter(|_parent| pipe.ends_with("pipe"))?.to_owned();
+    let log = PathBuf::from(variable("CUDA_MPS_LOG_DIRECTORY")?);
+    Some(DaemonRecord { gpu: GpuUuid(variable("CUDA_VISIBLE_DEVICES")?), program, directory, log })
 }
 
 fn read(path: &Path) -> Option<Record> {
