@@ -1,10 +1,18 @@
 //! Chores of the repository: `cargo xtask CHORE`.
+//!
+//! This room owns what the repository needs besides the program: its checks, the files that are generated and checked
+//! in, real programs for tests, and the one command that runs every test. It refuses to be a part of the program: no
+//! crate depends on it.
+
+#![expect(clippy::print_stdout, reason = "what a chore has to say is its result")]
 
 mod check;
 mod ollama;
 mod ptx;
 mod schema;
 mod test;
+
+use std::path::PathBuf;
 
 use clap::Parser;
 
@@ -32,4 +40,9 @@ fn main() -> anyhow::Result<()> {
         Chore::Ollama(arguments) => ollama::run(&arguments),
         Chore::Test(arguments) => test::run(&arguments),
     }
+}
+
+/// The root of the repository.
+pub(crate) fn repository() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, PathBuf::from)
 }
