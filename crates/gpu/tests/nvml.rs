@@ -2,12 +2,13 @@
 #![expect(clippy::expect_used, reason = "a test's helper may fail the test")]
 
 use std::error::Error as _;
+use std::process::Command;
 
-use cotenant_gpu::{Nvml, OpenError, ReadError, device_memory};
+use cotenant_gpu::{LIBRARY_VARIABLE, Nvml, OpenError, ReadError, device_memory};
 use cotenant_model::gpu::{ComputeMode, GpuProcess, GpuSample, ProcessList};
 use cotenant_model::{Bytes, GpuReader as _, GpuUuid};
 use cotenant_testkit::nvml::{
-    Change, ErrorCode, Gpu, Library, MigDevice, Process, ProcessList as List, Scenario, Utilization,
+    Change, ErrorCode, Gpu, Library, MigDevice, Process, ProcessList as List, SCENARIO_VARIABLE, Scenario, Utilization,
 };
 
 fn installed(scenario: &Scenario) -> (Library, Nvml) {
@@ -222,4 +223,23 @@ fn a_scripted_process_comes_and_goes() {
     assert_eq!(reader.processes(&uuid("GPU-0")).expect("processes").len(), 1);
     library.replace(&scenario.with_event(0, 0, Change::Leaves(5))).expect("replaced");
     assert_eq!(reader.processes(&uuid("GPU-0")).expect("processes"), []);
+}
+
+/// Starts itself with the variables set: a process cannot safely change its own environment.
+#[test]
+fn the_environment_names_the_library_and_its_scenario() {
+    if std::env::var_os(SCENARIO_VARIABLE).is_some() {
+        let reader = Nvml::open().expect("a reader");
+        assert_eq!(reader.gpus().expect("inventory")[0].uuid, uuid("GPU-named"));
+        return;
+    }
+    let beside = Scenario::of(Gpu::bare("GPU-beside")).install().expect("the simulated library");
+    let named = Scenario::of(Gpu::bare("GPU-named")).install().expect("the simulated library");
+    #[expect(clippy::disallowed_methods, reason = "the child is reaped right here")]
+    let mut child = Command::new(std::env::current_exe().expect("this test"));
+    child.args(["--exact", "the_environment_names_the_library_and_its_scenario"]);
+    child.env(LIBRARY_VARIABLE, beside.path()).env(SCENARIO_VARIABLE, named.scenario_path());
+    let output = child.output().expect("a child");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
