@@ -236,7 +236,7 @@ mod tests {
     /// A child that another test started meanwhile holds the file open for writing until its own `exec`.
     fn wait_until_closed(program: &std::path::Path) {
         #[expect(clippy::disallowed_methods, reason = "the child is waited for at once")]
-        let run = || Command::new(program).stdin(Stdio::null()).stdout(Stdio::null()).arg("probe").spawn();
+        let run = || Command::new(program).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         assert!(Deadline::after(Duration::from_secs(10)).wait(|| match run() {
             Ok(mut child) => child.kill().and_then(|()| child.wait()).is_ok(),
             Err(error) => error.kind() != io::ErrorKind::ExecutableFileBusy,

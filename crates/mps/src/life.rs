@@ -85,7 +85,7 @@ pub enum Action {
     QuitWithClients,
     /// Send SIGTERM.
     Terminate,
-    /// Send SIGKILL to it and its servers.
+    /// Send SIGKILL.
     Kill,
     /// End servers that are left, remove its directories and its record.
     Sweep,

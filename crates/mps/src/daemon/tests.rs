@@ -113,7 +113,6 @@ fn the_last_words_of_a_daemon_that_dies_at_its_start_are_told() {
     let stage = Stage::new(&Script { start: Start::Die("MPS is not supported here".to_owned()), ..Script::default() });
     let error = Daemon::start(stage.settings(), &stage.registry).unwrap_err();
     assert!(matches!(error, MpsError::Died { .. }), "{error:?}");
-    // One that is gone before it is recorded may not have written yet what it wanted to say.
     assert!(error.to_string().contains("MPS is not supported here"), "{error}");
     stage.assert_nothing_is_left(&[]);
 }
