@@ -80,4 +80,7 @@ pub struct Ready {
     pub unit: WorkUnit,
     /// For a kernel whose result was checked: ‖out − reference‖ ÷ ‖reference‖, with fresh random input.
     pub relative_error: Option<f64>,
+    /// What a reader of the run must know, for its notes: a model that lies partly on the CPU, say.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }

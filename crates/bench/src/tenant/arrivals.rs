@@ -219,11 +219,10 @@ mod tests {
         let load = Load::Closed { streams: 2, think: Nanoseconds(10) };
         let mut arrivals = Arrivals::new(Some(&load), Nanoseconds(100), 0);
         assert!(!arrivals.is_open());
-        assert_eq!((arrivals.take(), arrivals.take(), arrivals.take()), (
-            Some(Nanoseconds(100)),
-            Some(Nanoseconds(100)),
-            None
-        ));
+        assert_eq!(
+            (arrivals.take(), arrivals.take(), arrivals.take()),
+            (Some(Nanoseconds(100)), Some(Nanoseconds(100)), None)
+        );
         arrivals.answered(Nanoseconds(150), Nanoseconds(0));
         arrivals.answered(Nanoseconds(160), Nanoseconds(50));
         assert_eq!((arrivals.peek(), arrivals.take()), (Some(Nanoseconds(160)), Some(Nanoseconds(160))));

@@ -10,6 +10,7 @@
 //! ```
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "sums of a few small numbers are exact")]
 mod tests;
 
 use cotenant_model::kernel::WorkUnit;

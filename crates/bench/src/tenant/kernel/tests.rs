@@ -203,7 +203,8 @@ fn the_order_to_stop_is_seen_between_two_steps() {
     let stop = Stop::default();
     stop.set();
     let mut script = Script::steady(&clock, MS);
-    let window = serve(&mut script, &tokens(1, constant(10.0)), &plan(MS, MS, 90 * MS), Host { clock: &clock, stop: &stop });
+    let window =
+        serve(&mut script, &tokens(1, constant(10.0)), &plan(MS, MS, 90 * MS), Host { clock: &clock, stop: &stop });
     assert_eq!(window.map(|window| window.work.completed), Ok(0));
     assert_eq!(script.done, 0);
 }

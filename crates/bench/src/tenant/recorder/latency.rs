@@ -41,6 +41,8 @@ mod tests {
     use super::*;
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
         #[test]
         fn every_latency_lands_in_a_bucket_at_most_a_thousandth_above_it(
             latencies in prop::collection::vec(0..Latencies::LONGEST, 1..50),

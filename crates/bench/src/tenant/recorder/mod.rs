@@ -132,11 +132,6 @@ impl Recorder {
         }
     }
 
-    /// Adds units that an answer's end showed to have been missed, or takes away what was counted too much.
-    pub fn correct(&mut self, units: f64) {
-        self.work.units += units;
-    }
-
     /// A token of `request`, or a step of a kernel without tokens, is done at `at`; `last` says that the request is, too.
     pub fn token(&mut self, request: &mut Request, at: Nanoseconds, last: bool) {
         let inside = self.holds(at);
