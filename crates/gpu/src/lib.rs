@@ -14,7 +14,8 @@
 //!     └── every interval, always ────┘        drop: the thread ends at once, open windows answer `Ended`
 //! ```
 //!
-//! Where no driver is, tests load a simulated library through the very same path.
+//! Where no driver is, tests load a simulated library through the very same path. The simulation alone has proven what a
+//! healthy test machine cannot show: lost GPUs, a driver that refuses, MIG devices, and absurd or stale utilisation.
 
 mod figures;
 mod foreign;
