@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use cotenant_model::Percent;
 
 /// Distance between two percentages of the grid.
-const STEP: u8 = 5;
+pub(super) const STEP: u8 = 5;
 
 /// Tenants up to which every setting of the grid is a candidate.
 const WHOLE: usize = 2;

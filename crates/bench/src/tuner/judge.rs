@@ -2,6 +2,7 @@
 
 use cotenant_model::Percent;
 
+use super::grid::STEP;
 use super::surface::{Guess, Observation, Shape, Surface};
 use super::tally::{Tally, noise};
 
@@ -13,6 +14,9 @@ const CLIP: (f64, f64) = (-1.5, 0.7);
 
 /// What a choice that breaks an SLO would cost, as a logarithm of the aggregate.
 const BROKEN: f64 = 0.1;
+
+/// Least chance granted to a setting beside the incumbent that was not measured: a smooth surface is wrong at a cliff.
+const DOUBT: f64 = 0.1;
 
 /// Settings with new measurements after which the surfaces' shapes are fitted anew.
 const REFIT: usize = 4;
@@ -79,7 +83,8 @@ impl<'a> Judge<'a> {
             return None;
         }
         let shares = shares(percent);
-        let kept = self.chance_kept(&shares);
+        let doubted = known.is_none() && self.is_beside_incumbent(percent);
+        let kept = self.chance_kept(&shares).max(if doubted { DOUBT } else { 0.0 });
         let gain = match self.incumbent {
             None => kept,
             Some(best) if known == Some(best) => (1.0 - kept) * BROKEN,
@@ -100,6 +105,14 @@ impl<'a> Judge<'a> {
     /// Logarithm of a measured setting's aggregate, its neighbours considered.
     fn worth(&self, index: usize) -> f64 {
         self.aggregate.guess(&shares(&self.tallies[index].point.percent)).mean
+    }
+
+    /// Whether a setting is at most one step of the grid from the incumbent in every tenant.
+    fn is_beside_incumbent(&self, percent: &[Percent]) -> bool {
+        self.incumbent.is_some_and(|best| {
+            let pairs = self.tallies[best].point.percent.iter().zip(percent);
+            pairs.into_iter().all(|(one, other)| one.get().abs_diff(other.get()) <= STEP)
+        })
     }
 
     fn chance_kept(&self, shares: &[f64]) -> f64 {

@@ -178,7 +178,7 @@ fn assert_safe(outcomes: &[Outcome]) {
 
 #[test]
 fn a_search_finds_the_grids_best_within_its_budget_and_breaks_no_target() {
-    let outcomes: Vec<Outcome> = FAMILIES.iter().flat_map(|(_, family)| searches(*family, 5)).collect();
+    let outcomes: Vec<Outcome> = FAMILIES.iter().flat_map(|(_, family)| searches(*family, 2)).collect();
     assert_safe(&outcomes);
     assert!(share_good(&outcomes) >= 0.9, "{outcomes:?}");
 }
@@ -186,7 +186,7 @@ fn a_search_finds_the_grids_best_within_its_budget_and_breaks_no_target() {
 #[test]
 #[ignore = "1,200 searches: half a minute, optimised (cargo test --release -- --ignored)"]
 fn two_hundred_seeds_of_every_family_are_within_two_percent_nineteen_times_in_twenty() {
-    for (name, family) in FAMILIES {
+    for (name, family) in FAMILIES.into_iter().rev() {
         let outcomes = searches(family, 200);
         let worst = outcomes.iter().map(|outcome| outcome.quality).fold(1.0, f64::min);
         let slo = outcomes.iter().map(|outcome| outcome.slo).fold(0.0, f64::max);
