@@ -7,3 +7,4 @@ pub mod clock;
 pub mod protocol;
 pub mod summary;
 pub mod tenant;
+pub mod tuner;
