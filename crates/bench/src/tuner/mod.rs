@@ -6,6 +6,12 @@
 //! (constrained expected improvement: Gardner and others 2014). A setting already measured is a candidate like any other,
 //! so those that lead and those on the edge of an SLO are measured again until the rest cannot change the choice.
 //!
+//! What is proved, on response surfaces written out in the tests and not on a GPU: over 200 seeds of each of six families
+//! (one through the hand-measured points of a decoder beside matrix products, linear sharing, saturating bandwidth, a
+//! cliff, a hill with a target that is not monotone, no targets) under 2 % of noise, the choice's true aggregate is within
+//! 2 % of the whole grid's best in 97 to 100 % of the searches, never more than 7 % off, its true SLO ratio never above
+//! 1.006, in 27 to 50 probes and at most 60 s by the default cost model.
+//!
 //! ```text
 //! opening ─ next ─▶ probing ─ record / refuse ─▶ opening … improving ─ next ─▶ probing ─▶ … ─ next = None ─▶ finish
 //! ```

@@ -184,7 +184,7 @@ fn a_search_finds_the_grids_best_within_its_budget_and_breaks_no_target() {
 }
 
 #[test]
-#[ignore = "1,200 searches: half a minute, optimised (cargo test --release -- --ignored)"]
+#[ignore = "1,200 searches: a minute or two, optimised (cargo test --release -- --ignored)"]
 fn two_hundred_seeds_of_every_family_are_within_two_percent_nineteen_times_in_twenty() {
     for (name, family) in FAMILIES.into_iter().rev() {
         let outcomes = searches(family, 200);
