@@ -1,0 +1,138 @@
+//! The table of arms and that of each tenant's figures.
+
+use maud::{Markup, html};
+
+use cotenant_model::Arm;
+
+use super::Page;
+use crate::report::figure::{NONE, money, number, or_none, percentile_interval, ratio, ratio_spread, spread, times};
+use crate::report::finding;
+use crate::report::text::printable;
+use crate::report::view;
+use crate::summary::{ArmSummary, Latency, Percentile, TenantSummary};
+
+/// Both tables, each in a container that scrolls by itself.
+pub(crate) fn section(page: &Page<'_>) -> Markup {
+    html! {
+        section id="arms" {
+            h2 { "Arms" }
+            (arms(page))
+            h2 { "Tenants" }
+            (tenants(page))
+        }
+    }
+}
+
+fn arms(page: &Page<'_>) -> Markup {
+    let summary = page.report.summary;
+    let watched = if view::has_protected(summary) { "worst protected tenant" } else { "worst tenant" };
+    let heads = ["aggregate, × solo", "× best solo", "units/s in all", "p50 slower", "p99 slower", "SLO", "Jain", "W", "J per 1k", "$ per 1M"];
+    html! {
+        div.scroll tabindex="0" role="region" aria-label="Table of arms" {
+            table {
+                caption { "One line an arm, losers and failures kept. Slower: latency of the " (watched) " ÷ its latency alone. ± is the 95 % confidence interval of the mean." }
+                thead { tr { th scope="col" { "arm" } @for head in heads { th.n scope="col" { (head) } } } }
+                tbody {
+                    @for (position, arm) in summary.arms.iter().enumerate() {
+                        @let best = summary.best == Some(position);
+                        tr class=[best.then_some("best")] {
+                            th scope="row" class={ "arm a" (page.inks[position].slot) } {
+                                span.swatch {} (arm.arm.to_string()) @if best { span.star { "★ best" } }
+                            }
+                            @if view::ran(arm) {
+                                @for cell in cells(page, arm) { td.n { (cell) } }
+                            } @else {
+                                td.reason colspan=(heads.len()) { "✗ " (finding::unfinished(arm).join("; ")) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn cells(page: &Page<'_>, arm: &ArmSummary) -> [String; 10] {
+    let summary = page.report.summary;
+    let watched = view::worst(summary, arm).filter(|_| arm.arm != Arm::Solo).map(|(_, latency)| latency);
+    [
+        or_none(arm.aggregate.as_ref(), ratio_spread),
+        or_none(arm.aggregate_over_best_solo.as_ref(), ratio_spread),
+        or_none(arm.throughput.as_ref(), spread),
+        or_none(watched, |latency| slowdown(latency.slowdown_p50, &latency.p50)),
+        or_none(watched, |latency| slowdown(latency.slowdown_p99, &latency.p99)),
+        or_none(arm.slo_kept, |kept| (if kept { "✓ kept" } else { "✗ broken" }).to_owned()),
+        or_none(arm.jain.as_ref(), ratio_spread),
+        or_none(arm.watts.as_ref(), spread),
+        or_none(arm.joules_per_unit.as_ref(), |joules| number(joules.mean * 1e3)),
+        or_none(arm.price_per_million, money),
+    ]
+}
+
+/// A slowdown, or why it is not known.
+pub(crate) fn slowdown(slowdown: Option<f64>, percentile: &Percentile) -> String {
+    match (slowdown, percentile) {
+        (Some(slowdown), Percentile::AtLeast(_)) => format!("≥ {}", times(slowdown)),
+        (Some(slowdown), _) => times(slowdown),
+        (None, Percentile::TooFew { count, needed }) => format!("{count} of {needed} values"),
+        (None, _) => NONE.to_owned(),
+    }
+}
+
+fn tenants(page: &Page<'_>) -> Markup {
+    let summary = page.report.summary;
+    html! {
+        @for tenant in &page.report.run.tenants {
+            @let label = view::metric(summary, &tenant.name).map_or("latency", |metric| metric.label());
+            div.scroll tabindex="0" role="region" aria-label={ "Table of tenant " (printable(&tenant.name)) } {
+                table {
+                    caption { strong { (printable(&tenant.name)) } " · latency is " (label) ", its 95 % confidence interval in brackets" }
+                    thead { tr {
+                        th scope="col" { "arm" }
+                        @for head in ["units/s", "progress", "p50", "p99", "max", "SLO", "requests", "failed", "open", "startup"] { th.n scope="col" { (head) } }
+                    } }
+                    tbody {
+                        @for (arm, ink) in summary.arms.iter().zip(&page.inks).filter(|(arm, _)| arm.refused.is_none()) {
+                            @for seen in arm.tenants.iter().filter(|seen| seen.name == tenant.name) {
+                                tr {
+                                    th scope="row" class={ "arm a" (ink.slot) } { span.swatch {} (arm.arm.to_string()) }
+                                    @for cell in tenant_cells(view::latency(summary, seen), seen) { td.n { (cell) } }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn tenant_cells(latency: Option<&Latency>, tenant: &TenantSummary) -> [String; 10] {
+    let verdicts: Vec<String> = tenant.verdicts.iter().map(verdict).collect();
+    [
+        or_none(tenant.throughput.as_ref(), spread),
+        or_none(tenant.progress.as_ref(), ratio_spread),
+        or_none(latency, |latency| percentile_interval(&latency.p50)),
+        or_none(latency, |latency| percentile_interval(&latency.p99)),
+        or_none(latency, |latency| latency.max.to_string()),
+        if verdicts.is_empty() { NONE.to_owned() } else { verdicts.join("; ") },
+        number(tenant.completed as f64),
+        number(tenant.failed as f64),
+        number(tenant.unfinished as f64),
+        or_none(tenant.startup, |startup| startup.to_string()),
+    ]
+}
+
+/// `ITL p99 1.3 ms of 1.36 ms: kept`.
+fn verdict(verdict: &crate::summary::Verdict) -> String {
+    let word = match verdict.kept {
+        Some(true) => "✓ kept",
+        Some(false) => "✗ broken",
+        None => "unknown",
+    };
+    let limit = or_none(verdict.limit, |limit| limit.to_string());
+    let measured = crate::report::figure::percentile(&verdict.measured);
+    let at = or_none(verdict.ratio, |at| format!("{} × limit", ratio(at)));
+    let slo = verdict.slo;
+    format!("{word}: {} p{} {measured} of {limit}, {at}", slo.metric.label(), slo.percentile)
+}
