@@ -4,7 +4,7 @@
 //! in, real programs for tests, and the one command that runs every test. It refuses to be a part of the program: no
 //! crate depends on it.
 
-#![expect(clippy::print_stdout, reason = "what a chore has to say is its result")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "what a chore has to say is its result")]
 
 mod check;
 mod ollama;
@@ -13,6 +13,7 @@ mod schema;
 mod test;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::Parser;
 
@@ -32,8 +33,18 @@ enum Chore {
     Test(test::Arguments),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Chore::parse() {
+fn main() -> ExitCode {
+    match run(Chore::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(chore: Chore) -> anyhow::Result<()> {
+    match chore {
         Chore::Check => check::run(),
         Chore::Ptx(arguments) => ptx::run(&arguments),
         Chore::Schema(arguments) => schema::run(&arguments),

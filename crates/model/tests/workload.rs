@@ -98,3 +98,17 @@ fn what_is_left_out_gets_the_documented_default() {
     assert_eq!((server.ready.seconds(), server.timeout.seconds()), (120.0, 30.0));
     assert!(fault.load.is_none());
 }
+
+#[test]
+fn every_workload_in_the_documents_parses() {
+    let mut parsed = 0;
+    for document in ["../../README.md", "../../docs/workload-file.md"] {
+        let (name, text) = read(&folder(document));
+        let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        for block in blocks.filter(|block| block.starts_with("apiVersion:")) {
+            Workload::parse(&name, block).unwrap_or_else(|problems| panic!("{problems}"));
+            parsed += 1;
+        }
+    }
+    assert_eq!(parsed, 2);
+}

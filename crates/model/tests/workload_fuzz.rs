@@ -24,7 +24,10 @@ fn read(text: &str) -> Result<(), TestCaseError> {
         Ok(workload) => {
             prop_assert!(!workload.tenants.is_empty());
             let plain = serde_saphyr::from_str::<serde_json::Value>(text);
-            prop_assert!(plain.is_ok_and(|plain| SCHEMA.is_valid(&plain)), "accepted what the published schema refuses");
+            prop_assert!(
+                plain.is_ok_and(|plain| SCHEMA.is_valid(&plain)),
+                "accepted what the published schema refuses"
+            );
         }
         Err(problems) => {
             let lines = text.split('\n').count() as u64 + 1;
