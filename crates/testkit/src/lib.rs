@@ -7,3 +7,6 @@
 pub mod model_server;
 pub mod mps;
 pub mod nvml;
+mod program;
+
+pub use self::program::program;

@@ -25,7 +25,7 @@ pub(super) trait Wire: Send + 'static {
 enum Step {
     /// Waits until so long after the request came.
     At(Duration),
-    /// Gives the socket time to take what was written.
+    /// Lets the HTTP server hand to the socket what was written: it does so whenever the body has nothing more.
     Pause,
     Write(Vec<u8>),
     Hang,
@@ -94,7 +94,7 @@ pub(super) fn stream_body<W: Wire>(wire: W, behaviour: &Behaviour, allowed: u32)
         loop {
             match steps.next()? {
                 Step::At(offset) => tokio::time::sleep_until(start + offset).await,
-                Step::Pause => tokio::time::sleep(Duration::from_micros(100)).await,
+                Step::Pause => tokio::task::yield_now().await,
                 Step::Write(bytes) => return Some((Ok::<_, std::io::Error>(Bytes::from(bytes)), steps)),
                 Step::Hang => match std::future::pending::<Infallible>().await {},
                 Step::Cut => return Some((Err(std::io::Error::other("cut by the script")), steps)),

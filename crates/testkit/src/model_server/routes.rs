@@ -142,6 +142,7 @@ async fn openai(Shared(state): Shared<Arc<State>>, Json(body): Json<Value>) -> R
     if !state.loaded() {
         return loading();
     }
+    state.resident.store(true, Ordering::SeqCst);
     let behaviour = state.next();
     let counts_tokens = behaviour.counts_tokens && body["stream_options"]["include_usage"] == true;
     let wire = Events { model: state.script.model.clone(), counts_tokens, awkward: behaviour.awkward_events };
