@@ -1,10 +1,11 @@
 //! `cargo xtask check`: the rules of the house that no compiler knows.
 //!
-//! Layers of the crates, size bounds of functions and files, where `unsafe` may stand, that every crate says what it
+//! Layers of the crates, lints that all of them keep, size bounds of functions and files, where `unsafe` may stand, that every crate says what it
 //! owns, words that must not be committed, and links that lead nowhere. `docs/design/0001-house.md` has the reasons.
 
 mod finding;
 mod layers;
+mod lints;
 mod size;
 mod text;
 mod tree;
@@ -36,7 +37,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
 /// Checks every file below `root` and prints the lengths of functions.
 fn check_tree(root: &Path) -> anyhow::Result<Vec<Finding>> {
     let files = tree::files(root)?;
-    let mut findings = Vec::new();
+    let mut findings = lints::check(&files);
     let mut lengths = size::Lengths::default();
     for file in &files {
         findings.extend(text::check(root, file));

@@ -40,16 +40,16 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 /// The steps in order. Those that need a missing program say so instead of running.
 fn steps(missing: &[system::Missing]) -> Vec<Step> {
-    let lacks = |program: &str| missing.iter().find(|one| one.program == program).map(|one| one.program);
+    let lacks = |programs: &[&str]| missing.iter().map(|one| one.program).find(|program| programs.contains(program));
     vec![
         Step::new("format", cargo(&["fmt", "--all", "--check"])),
         Step::new("lints", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
         Step::new("rules of the house", chore(&["check"])),
         Step::new("schemas", chore(&["schema", "--check"])),
-        Step::new("kernels", chore(&["ptx", "--check"])).slow().needs(lacks("python3")),
+        Step::new("kernels", chore(&["ptx", "--check"])).slow().needs(lacks(&["python3"])),
         Step::new("licences and sources", cargo(&["deny", "check", "bans", "licenses", "sources"]))
             .needs((!system::has("cargo-deny")).then_some("cargo-deny")),
-        Step::new("a real Ollama", chore(&["ollama"])).slow().needs(lacks("go")),
+        Step::new("a real Ollama", chore(&["ollama"])).slow().needs(lacks(&["go", "g++", "python3"])),
         Step::new("build", cargo(&["build", "--workspace", "--lib", "--bins", "--tests", "--examples"])),
         Step::new(
             "tests",

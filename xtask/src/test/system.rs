@@ -12,7 +12,7 @@ struct Requirement {
     present: fn() -> bool,
 }
 
-const REQUIREMENTS: [Requirement; 3] = [
+const REQUIREMENTS: [Requirement; 4] = [
     Requirement {
         program: "chromium",
         packages: &["chromium"],
@@ -22,15 +22,16 @@ const REQUIREMENTS: [Requirement; 3] = [
     Requirement {
         program: "python3",
         packages: &["python3", "python3-venv", "python3-pip"],
-        tests: "the kernels compiled anew",
-        present: || has("python3") && succeeds("python3", &["-c", "import ensurepip, venv"]),
+        tests: "the kernels compiled anew, a real Ollama",
+        present: || answer("python3", &["-c", "import ensurepip, venv, pip"]).is_some(),
     },
+    Requirement { program: "g++", packages: &["g++"], tests: "a real Ollama", present: || has("g++") },
     Requirement {
         program: "go",
-        // Debian's Go is older than Ollama's source.
+        // Not Debian's: before 1.21 Go could not fetch the newer version that Ollama's source asks for.
         packages: &[],
-        tests: "a real Ollama",
-        present: || has("go"),
+        tests: "a real Ollama (it takes Go 1.21 or newer, from https://go.dev/dl)",
+        present: || answer("go", &["version"]).is_some_and(|answer| fetches_its_toolchain(&answer)),
     },
 ];
 
@@ -77,10 +78,24 @@ fn is_program(path: &Path) -> bool {
     path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
+/// Runs a program in sight of the terminal.
 fn succeeds(program: &str, arguments: &[&str]) -> bool {
     let mut command = step::command(program);
     command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
     command.status().is_ok_and(|status| status.success())
+}
+
+/// What a program prints, when it ends well.
+fn answer(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = step::command(program).args(arguments).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Whether `go version` names 1.21 or newer.
+fn fetches_its_toolchain(version: &str) -> bool {
+    let number = version.split_whitespace().find_map(|word| word.strip_prefix("go1."));
+    let minor = number.and_then(|number| number.split('.').next()).and_then(|minor| minor.parse::<u32>().ok());
+    minor.is_some_and(|minor| minor >= 21)
 }
 
 #[cfg(test)]
@@ -93,6 +108,14 @@ mod tests {
         assert!(!has("no-program-has-this-name"));
         assert!(!is_program(Path::new("/etc")));
         assert!(!is_program(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml").as_path()));
+    }
+
+    #[test]
+    fn an_old_go_counts_as_missing() {
+        assert!(fetches_its_toolchain("go version go1.26.0 linux/amd64\n"));
+        assert!(fetches_its_toolchain("go version go1.21 linux/amd64"));
+        assert!(!fetches_its_toolchain("go version go1.19.8 linux/amd64"));
+        assert!(!fetches_its_toolchain("gccgo"));
     }
 
     #[test]
