@@ -1,5 +1,6 @@
 //! Server tenants as processes of their own, against a fake model server on loopback: real processes, real sockets, the
 //! real protocol. What only the fake has shown is shown for the fake.
+#![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests fail the test")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command as Program, Stdio};
@@ -25,7 +26,7 @@ fn the_tenant_itself() {
         return;
     }
     let launcher: Vec<String> = LAUNCHER.map(str::to_owned).to_vec();
-    if let Err(error) = cotenant_bench::tenant::run(std::io::stdin(), std::io::stdout(), &launcher) {
+    if let Err(error) = cotenant_bench::tenant::run(std::io::stdin(), std::io::stdout(), launcher) {
         panic!("{error}");
     }
 }

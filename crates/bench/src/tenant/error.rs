@@ -73,6 +73,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_panic_keeps_its_words() {
+        for (payload, words) in [
+            (Box::new("plain") as Box<dyn Any + Send>, "the tenant panicked: plain"),
+            (Box::new("formatted".to_owned()), "the tenant panicked: formatted"),
+            (Box::new(7), "the tenant panicked: no message"),
+        ] {
+            assert_eq!(TenantError::panicked(payload.as_ref()).to_string(), words);
+        }
+    }
+
+    #[test]
     fn causes_are_joined() {
         let error = TenantError::Input(io::Error::other("pipe is closed"));
         assert_eq!(chain(&error), "cannot read orders: pipe is closed");

@@ -35,7 +35,7 @@ use signal_hook::iterator::Signals;
 pub use self::error::TenantError;
 pub use self::gpu::KernelError;
 pub use self::server::ServerError;
-use self::session::{Inbox, order_stop};
+use self::session::{Session, order_stop};
 
 /// Runs a tenant's process to its end.
 ///
@@ -46,21 +46,21 @@ use self::session::{Inbox, order_stop};
 /// # Errors
 /// Why the tenant could not go on, after it was reported as [`crate::protocol::Event::Failed`]; the caller prints it on
 /// standard error and leaves with status 1.
-pub fn run<I, O>(input: I, output: O, launcher: &[String]) -> Result<(), TenantError>
+pub fn run<I, O>(input: I, output: O, launcher: Vec<String>) -> Result<(), TenantError>
 where
     I: Read + Send + 'static,
     O: Write,
 {
     set_parent_process_death_signal(Some(Signal::TERM)).map_err(|source| TenantError::Tie(source.into()))?;
-    let inbox = Inbox::new();
-    stop_on_signals(&inbox)?;
-    session::serve(input, output, launcher, inbox)
+    let session = Session::new(launcher);
+    stop_on_signals(&session)?;
+    session.serve(input, output)
 }
 
 /// Turns SIGTERM and SIGINT into the order to stop.
-fn stop_on_signals(inbox: &Inbox) -> Result<(), TenantError> {
+fn stop_on_signals(session: &Session) -> Result<(), TenantError> {
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(TenantError::Signals)?;
-    let (orders, stop) = (inbox.sender.clone(), Arc::clone(&inbox.stop));
+    let (orders, stop) = (session.sender.clone(), Arc::clone(&session.stop));
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || signals.forever().for_each(|_signal| order_stop(&orders, &stop)))

@@ -70,66 +70,67 @@ impl Tenant {
     }
 }
 
-/// Speaks the protocol until the order to stop, the end of `input`, or a failure, which it reports before it returns it.
-///
-/// # Errors
-/// Why the tenant could not go on.
-pub(super) fn serve<I, O>(input: I, mut output: O, launcher: &[String], inbox: Inbox) -> Result<(), TenantError>
-where
-    I: Read + Send + 'static,
-    O: Write,
-{
-    let session = catch_unwind(AssertUnwindSafe(|| converse(input, &mut output, launcher, inbox)));
-    let outcome = session.unwrap_or_else(|payload| Err(TenantError::panicked(payload.as_ref())));
-    match outcome {
-        // Nobody is left to report to.
-        Err(error @ TenantError::Output(_)) => Err(error),
-        Err(error) => {
-            write_event(&mut output, &Event::Failed { message: chain(&error) })?;
-            Err(error)
-        }
-        Ok(()) => Ok(()),
-    }
-}
-
-/// Where orders arrive, from the comparison and from signals.
+/// A conversation that has not begun.
 #[derive(Debug)]
-pub(super) struct Inbox {
+pub(super) struct Session {
+    /// What starts servers; see [`super::run`].
+    launcher: Vec<String>,
+    /// Where orders are put: by the comparison, and by signals.
     pub(super) sender: Sender<Order>,
-    pub(super) receiver: Receiver<Order>,
+    receiver: Receiver<Order>,
     pub(super) stop: Arc<Stop>,
 }
 
-impl Inbox {
-    pub(super) fn new() -> Self {
+impl Session {
+    pub(super) fn new(launcher: Vec<String>) -> Self {
         let (sender, receiver) = mpsc::channel();
-        Self { sender, receiver, stop: Arc::new(Stop::default()) }
+        Self { launcher, sender, receiver, stop: Arc::new(Stop::default()) }
     }
-}
 
-fn converse<I, O>(input: I, output: &mut O, launcher: &[String], inbox: Inbox) -> Result<(), TenantError>
-where
-    I: Read + Send + 'static,
-    O: Write,
-{
-    let Inbox { sender, receiver, stop } = inbox;
-    let reader_stop = Arc::clone(&stop);
-    std::thread::Builder::new()
-        .name("orders".to_owned())
-        .spawn(move || read_orders(BufReader::new(input), &sender, &reader_stop))
-        .map_err(TenantError::Thread)?;
-    let plan = match receiver.recv() {
-        Ok(Order::Plan(plan)) => plan,
-        Ok(Order::Unreadable(error)) => return Err(error),
-        Ok(Order::Command(_)) | Err(_) => return Ok(()),
-    };
-    let prepared = Tenant::prepare(&plan, launcher, &stop);
-    if stop.is_set() {
-        return Ok(());
+    /// Speaks the protocol until the order to stop, the end of `input`, or a failure, which it reports before it returns
+    /// it.
+    ///
+    /// # Errors
+    /// Why the tenant could not go on.
+    pub(super) fn serve<I, O>(self, input: I, mut output: O) -> Result<(), TenantError>
+    where
+        I: Read + Send + 'static,
+        O: Write,
+    {
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.converse(input, &mut output)));
+        let outcome = outcome.unwrap_or_else(|payload| Err(TenantError::panicked(payload.as_ref())));
+        match &outcome {
+            // Where reports cannot be written nobody is left to read one.
+            Ok(()) | Err(TenantError::Output(_)) => {}
+            Err(error) => write_event(&mut output, &Event::Failed { message: chain(error) })?,
+        }
+        outcome
     }
-    let mut tenant = prepared?;
-    write_event(output, &Event::Ready(tenant.ready()))?;
-    follow(&mut tenant, output, &receiver, &stop)
+
+    fn converse<I, O>(self, input: I, output: &mut O) -> Result<(), TenantError>
+    where
+        I: Read + Send + 'static,
+        O: Write,
+    {
+        let Self { launcher, sender, receiver, stop } = self;
+        let reader_stop = Arc::clone(&stop);
+        std::thread::Builder::new()
+            .name("orders".to_owned())
+            .spawn(move || read_orders(BufReader::new(input), &sender, &reader_stop))
+            .map_err(TenantError::Thread)?;
+        let plan = match receiver.recv() {
+            Ok(Order::Plan(plan)) => plan,
+            Ok(Order::Unreadable(error)) => return Err(error),
+            Ok(Order::Command(_)) | Err(_) => return Ok(()),
+        };
+        let prepared = Tenant::prepare(&plan, &launcher, &stop);
+        if stop.is_set() {
+            return Ok(());
+        }
+        let mut tenant = prepared?;
+        write_event(output, &Event::Ready(tenant.ready()))?;
+        follow(&mut tenant, output, &receiver, &stop)
+    }
 }
 
 /// Carries out orders until the one to stop.
@@ -159,10 +160,9 @@ fn follow<O: Write>(
 fn read_orders(input: impl BufRead, orders: &Sender<Order>, stop: &Stop) {
     let mut planned = false;
     for line in input.lines() {
-        let order = line.map_err(TenantError::Input).and_then(|line| match planned {
-            false => parse(&line).map(Order::Plan),
-            true => parse(&line).map(Order::Command),
-        });
+        let order = line
+            .map_err(TenantError::Input)
+            .and_then(|line| if planned { parse(&line).map(Order::Command) } else { parse(&line).map(Order::Plan) });
         planned = true;
         let order = match order {
             Ok(Order::Command(Command::Stop)) => break,
