@@ -35,7 +35,7 @@ enum Chore {
 
 fn main() -> ExitCode {
     match run(Chore::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -43,14 +43,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(chore: Chore) -> anyhow::Result<()> {
+fn run(chore: Chore) -> anyhow::Result<ExitCode> {
     match chore {
-        Chore::Check => check::run(),
-        Chore::Ptx(arguments) => ptx::run(&arguments),
-        Chore::Schema(arguments) => schema::run(&arguments),
-        Chore::Ollama(arguments) => ollama::run(&arguments),
-        Chore::Test(arguments) => test::run(&arguments),
+        Chore::Check => check::run()?,
+        Chore::Ptx(arguments) => ptx::run(&arguments)?,
+        Chore::Schema(arguments) => schema::run(&arguments)?,
+        Chore::Ollama(arguments) => ollama::run(&arguments)?,
+        Chore::Test(arguments) => return Ok(test::run(&arguments)),
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The root of the repository.
