@@ -252,17 +252,18 @@ fn the_harness_costs_less_than_a_fiftieth_of_a_step() {
     println!("{:.0} ns a token for the loop, two clock readings and the recorder", length as f64 / free.work.units);
 
     let step = 100_000;
-    let ratios = (0..5).map(|_round| {
-        let begin = MonotonicClock.monotonic().0;
-        let mut bare = 0_u32;
-        while MonotonicClock.monotonic().0 < begin + length / 4 {
-            Spinning { takes: step }.step().expect("step");
-            bare += 1;
-        }
-        let harnessed = real_window(step, length / 4, closed(1, 0), 128).work.units;
-        harnessed / f64::from(bare)
-    });
-    let best = ratios.fold(0.0, f64::max);
-    println!("{best:.4} of the bare loop's steps of 100 us");
-    assert!(best >= 0.98, "{best}");
+    let mut ratios: Vec<f64> = (0..7)
+        .map(|_round| {
+            let begin = MonotonicClock.monotonic().0;
+            let mut bare = 0_u32;
+            while MonotonicClock.monotonic().0 < begin + length / 4 {
+                Spinning { takes: step }.step().expect("step");
+                bare += 1;
+            }
+            real_window(step, length / 4, closed(1, 0), 128).work.units / f64::from(bare)
+        })
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    println!("{:.4} of the bare loop's steps of 100 us, the median of {ratios:.4?}", ratios[3]);
+    assert!(ratios[3] >= 0.98, "{ratios:?}");
 }

@@ -196,3 +196,34 @@ impl Log {
 fn printable(line: &str) -> String {
     line.trim().chars().filter(|one| !one.is_control()).take(Log::WIDTH).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn log(before: &str, after: &str) -> Option<String> {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("server.log");
+        std::fs::write(&path, before).expect("write");
+        let log = Log::open(&path).expect("log");
+        log.handle().expect("handle").write_all(after.as_bytes()).expect("write");
+        log.last_lines().expect("lines")
+    }
+
+    #[test]
+    fn only_lines_since_the_start_are_quoted_and_only_the_last_of_them() {
+        assert_eq!(log("of an earlier server\n", ""), None);
+        assert_eq!(log("earlier\n", "one\n\n \x1b[1mtwo\x07\n").as_deref(), Some("one | [1mtwo"));
+        let many: String = (0..5_000).map(|line| format!("line {line}\n")).collect();
+        let last = "line 4995 | line 4996 | line 4997 | line 4998 | line 4999";
+        assert_eq!(log("", &many).as_deref(), Some(last));
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_written_names_its_file() {
+        let error = Log::open(Path::new("/dev/null/server.log")).expect_err("not a directory");
+        assert_eq!(error.to_string(), "cannot write /dev/null/server.log");
+    }
+}
