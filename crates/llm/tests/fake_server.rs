@@ -4,8 +4,9 @@
 
 mod support;
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
+use std::process::Stdio;
 use std::time::Duration;
 
 use cotenant_llm::{Error, Fault, Finish, Piece, TokenCount};
@@ -309,6 +310,28 @@ fn loopback_traffic_passes_no_proxy() {
         return;
     }
     again("loopback_traffic_passes_no_proxy", &[("http_proxy", "http://127.0.0.1:1"), ("no_proxy", "")]);
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the child is reaped here")]
+fn a_server_process_that_dies_drops_its_stream_and_then_refuses() {
+    let program = cotenant_testkit::program("fake-model-server").expect("built");
+    let mut child = std::process::Command::new(program)
+        .args(["127.0.0.1:0", r#"{"diesAfter": 1}"#])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("started");
+    let mut url = String::new();
+    BufReader::new(child.stdout.take().expect("piped")).read_line(&mut url).expect("its address");
+    let server = server(Api::OllamaChat, url.trim_end());
+    assert!(ask(&server).result.is_ok());
+    let error = ask(&server).result.expect_err("it dies");
+    assert!(matches!(error.fault, Fault::Exchange(_)), "{error:?}");
+    let output = child.wait_with_output().expect("reaped");
+    assert_eq!(output.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("CUDA error"));
+    assert!(matches!(ask(&server).result.expect_err("it is gone").fault, Fault::Refused));
 }
 
 /// A server that reads one request and answers with these bytes.
