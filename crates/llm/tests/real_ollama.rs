@@ -51,7 +51,8 @@ impl Ollama {
     }
 
     fn server(&self, api: Api) -> Server {
-        let options = [("num_ctx", 512), ("temperature", 0), ("seed", 1)];
+        // One thread: several wait for each other by spinning, which takes minutes on a machine that others use.
+        let options = [("num_ctx", 512), ("num_thread", 1), ("temperature", 0), ("seed", 1)];
         Server {
             ready: Nanoseconds(120_000_000_000),
             timeout: Nanoseconds(60_000_000_000),
