@@ -47,24 +47,29 @@ enum Epilogue : u32 {
     RESIDUAL = 2,  // fp32 out[sequence][row] += sum
 };
 
-// SPAN x 32 chunks of 8 weights of each of ROWS rows, times the same chunks of each vector. The barrier keeps the
-// assembler from moving loads of weights behind the first use: SPAN * ROWS * 16 bytes a lane are in flight. All lanes of
-// the warp must come here together unless SPAN is 1.
-template <int BATCH, int ROWS, int SPAN>
-__device__ __forceinline__ void accumulate(float (&sums)[ROWS][BATCH], const uint4* weights, const uint4* vectors,
-                                           u32 chunks, u32 chunk) {
+// SPAN x 32 chunks of 8 weights of each of ROWS rows, a lane's share.
+template <int ROWS, int SPAN>
+struct Weights {
     uint4 packed[SPAN][ROWS];
+
+    __device__ __forceinline__ void load(const uint4* weights, u32 chunks, u32 chunk) {
 #pragma unroll
-    for (int s = 0; s < SPAN; s++)
+        for (int s = 0; s < SPAN; s++)
 #pragma unroll
-        for (int r = 0; r < ROWS; r++)
-            packed[s][r] = load_streaming(weights + static_cast<u64>(r) * chunks + chunk + s * WARP);
-    if (SPAN > 1) __syncwarp();
+            for (int r = 0; r < ROWS; r++)
+                packed[s][r] = load_streaming(weights + static_cast<u64>(r) * chunks + chunk + s * WARP);
+    }
+};
+
+// Adds the weights times the same chunks of each vector.
+template <int BATCH, int ROWS, int SPAN>
+__device__ __forceinline__ void accumulate(float (&sums)[ROWS][BATCH], const Weights<ROWS, SPAN>& weights,
+                                           const uint4* vectors, u32 chunks, u32 chunk) {
 #pragma unroll
     for (int s = 0; s < SPAN; s++) {
         float weight[ROWS][8];
 #pragma unroll
-        for (int r = 0; r < ROWS; r++) unpack(weight[r], packed[s][r]);
+        for (int r = 0; r < ROWS; r++) unpack(weight[r], weights.packed[s][r]);
 #pragma unroll
         for (int b = 0; b < BATCH; b++) {
             float element[8];
@@ -109,9 +114,21 @@ __device__ __forceinline__ void matrix_vector(const uint4* weights, const uint4*
     const uint4* own = weights + static_cast<u64>(first_row) * chunks;
     float sums[ROWS][BATCH] = {};
     u32 chunk = lane;
-    for (; chunk - lane + SPAN * WARP <= chunks; chunk += SPAN * WARP)
-        accumulate<BATCH, ROWS, SPAN>(sums, own, vectors, chunks, chunk);
-    for (; chunk < chunks; chunk += WARP) accumulate<BATCH, ROWS, 1>(sums, own, vectors, chunks, chunk);
+    // The next weights are on their way while the last ones are multiplied.
+    const u32 spans = chunks / (SPAN * WARP);
+    Weights<ROWS, SPAN> ahead;
+    if (spans > 0) ahead.load(own, chunks, chunk);
+    for (u32 i = 0; i < spans; i++) {
+        const Weights<ROWS, SPAN> here = ahead;
+        if (i + 1 < spans) ahead.load(own, chunks, chunk + SPAN * WARP);
+        accumulate<BATCH, ROWS, SPAN>(sums, here, vectors, chunks, chunk);
+        chunk += SPAN * WARP;
+    }
+    for (; chunk < chunks; chunk += WARP) {
+        Weights<ROWS, 1> rest;
+        rest.load(own, chunks, chunk);
+        accumulate<BATCH, ROWS, 1>(sums, rest, vectors, chunks, chunk);
+    }
 #pragma unroll
     for (int r = 0; r < ROWS; r++)
 #pragma unroll

@@ -36,8 +36,10 @@ __device__ __forceinline__ uint4 load_streaming(const uint4* address) {
 
 __device__ __forceinline__ uint4 load_cached(const uint4* address) { return __ldg(address); }
 
-__device__ __forceinline__ u32 shared_address(const void* pointer) {
-    return static_cast<u32>(__cvta_generic_to_shared(pointer));
+// Where the launch's dynamic shared memory begins.
+__device__ __forceinline__ u32 dynamic_shared() {
+    extern __shared__ __align__(128) u8 memory[];
+    return static_cast<u32>(__cvta_generic_to_shared(memory));
 }
 
 // Reads four 8 x 8 matrices of 16-bit elements: lane 8*i + r names row r of matrix i, and receives of each matrix the

@@ -97,12 +97,12 @@ __device__ __forceinline__ void store(const float (&sums)[4][8][4], u16* out, u3
 }
 
 template <u32 COLUMNS, u32 STAGES>
-__device__ __forceinline__ void product(const u16* left, const u16* right, u16* out, u32 size, const u8* memory) {
+__device__ __forceinline__ void product(const u16* left, const u16* right, u16* out, u32 size) {
     constexpr u32 WARP_COLUMNS = COLUMNS / 64;
     constexpr u32 THREADS = 2 * WARP_COLUMNS * 32;
     constexpr u32 LEFT_BYTES = ROWS * ROW_BYTES;
     constexpr u32 STAGE_BYTES = LEFT_BYTES + COLUMNS * ROW_BYTES;
-    const u32 shared = shared_address(memory);
+    const u32 shared = dynamic_shared();
     const Tile tile = tile_of(blockIdx.x, size / ROWS, (size + COLUMNS - 1) / COLUMNS);
     const u32 warp = threadIdx.x / 32;
     const u32 warp_row = warp / WARP_COLUMNS * 64;
@@ -145,13 +145,11 @@ __device__ __forceinline__ void product(const u16* left, const u16* right, u16* 
 
 // 128 x 256 of the result a block, 3 stages of 48 KiB: for matrices that give every multiprocessor a block.
 extern "C" __global__ void __launch_bounds__(256, 1) product_wide(const u16* left, const u16* right, u16* out, u32 size) {
-    extern __shared__ __align__(128) u8 memory[];
-    product<256, 3>(left, right, out, size, memory);
+    product<256, 3>(left, right, out, size);
 }
 
 // 128 x 128 of the result a block, 3 stages of 32 KiB: for smaller matrices and for less shared memory.
 extern "C" __global__ void __launch_bounds__(128, 2) product_narrow(const u16* left, const u16* right, u16* out,
                                                                     u32 size) {
-    extern __shared__ __align__(128) u8 memory[];
-    product<128, 3>(left, right, out, size, memory);
+    product<128, 3>(left, right, out, size);
 }
