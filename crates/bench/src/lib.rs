@@ -4,7 +4,10 @@
 //! window in all of them at once, and derives every table and plot from the record of that.
 
 pub mod clock;
+pub mod compare;
 pub mod protocol;
+pub mod report;
+pub mod store;
 pub mod summary;
 pub mod tenant;
 pub mod tuner;

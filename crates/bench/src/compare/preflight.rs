@@ -1,0 +1,94 @@
+//! What is looked at before the first pass: whether the tenants fit, who else is on the GPU, which arms can run.
+
+use cotenant_model::gpu::Gpu;
+use cotenant_model::workload::Tenant;
+use cotenant_model::{Arm, Bytes};
+
+use super::strategy::{self, Site};
+
+/// Device memory a CUDA context takes beside a tenant's buffers: 0.5 GiB on an H200 with driver 580, as NVML shows it.
+pub const CONTEXT: Bytes = Bytes::mebibytes(512);
+
+/// More memory is wanted than the GPU has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the tenants together need {wanted} of device memory ({detail}), and {gpu} has {total}")]
+pub struct TooLarge {
+    /// Buffers and contexts of all tenants.
+    pub wanted: Bytes,
+    /// What each needs.
+    pub detail: String,
+    /// The GPU's name.
+    pub gpu: String,
+    /// Its memory.
+    pub total: Bytes,
+}
+
+/// Checks that the tenants whose sizes are known fit on the GPU at once.
+///
+/// # Errors
+/// When they do not.
+pub fn memory(gpu: &Gpu, tenants: &[Tenant]) -> Result<(), TooLarge> {
+    let needs: Vec<(&str, Bytes)> = tenants
+        .iter()
+        .filter_map(|tenant| tenant.expected_memory().map(|buffers| (tenant.name.as_str(), buffers)))
+        .map(|(name, buffers)| (name, Bytes(buffers.0.saturating_add(CONTEXT.0))))
+        .collect();
+    let wanted = Bytes(needs.iter().fold(0, |sum, (_, need)| sum.saturating_add(need.0)));
+    if wanted <= gpu.memory {
+        return Ok(());
+    }
+    let detail: Vec<String> = needs.iter().map(|(name, need)| format!("{name} {need}")).collect();
+    Err(TooLarge { wanted, detail: detail.join(", "), gpu: gpu.name.clone(), total: gpu.memory })
+}
+
+/// Why an arm cannot run here; `None` when it can.
+#[must_use]
+pub fn refusal(arm: &Arm, site: &Site, tenants: &[Tenant]) -> Option<String> {
+    match arm {
+        Arm::MpsPercent(shares) if shares.len() > 1 && shares.len() != tenants.len() => {
+            Some(format!("it has {} percentages for {} tenants", shares.len(), tenants.len()))
+        }
+        _ => strategy::of(arm).refusal(site, tenants),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cotenant_model::kernel::Buffer;
+    use cotenant_model::workload::{Class, Engine};
+    use cotenant_model::{GpuUuid, Kernel};
+
+    fn gpu(memory: Bytes) -> Gpu {
+        Gpu {
+            index: 0,
+            uuid: GpuUuid("GPU-simulated".to_owned()),
+            name: "Simulated T4".to_owned(),
+            memory,
+            compute_capability: Some((7, 5)),
+            compute_mode: None,
+            power_limit_milliwatts: None,
+            max_sm_clock_mhz: None,
+            mig: None,
+            mig_devices: Vec::new(),
+        }
+    }
+
+    fn holder(name: &str, size: Bytes) -> Tenant {
+        let engine = Engine::Kernel(Kernel::Memory(Buffer { size }));
+        Tenant { name: name.to_owned(), class: Class::Standard, engine, load: None, slo: Vec::new(), memory: None }
+    }
+
+    #[test]
+    fn tenants_that_do_not_fit_are_refused_with_the_sum() {
+        let gpu = gpu(Bytes::mebibytes(15 * 1024));
+        let tenants = [holder("a", Bytes::mebibytes(8192)), holder("b", Bytes::mebibytes(8192))];
+        let error = memory(&gpu, &tenants).expect_err("17 GiB on 15 GiB");
+        assert_eq!(
+            error.to_string(),
+            "the tenants together need 17 GiB of device memory (a 8.5 GiB, b 8.5 GiB), and Simulated T4 has 15 GiB"
+        );
+        assert_eq!(memory(&gpu, &tenants[..1]), Ok(()));
+        assert!(memory(&gpu, &[holder("a", Bytes(u64::MAX))]).is_err());
+    }
+}

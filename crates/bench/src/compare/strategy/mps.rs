@@ -1,0 +1,77 @@
+//! CUDA MPS: a control daemon of our own for the time of a pass, every tenant its client.
+
+use cotenant_model::workload::Tenant;
+use cotenant_model::{Arm, Bytes};
+use cotenant_mps::life::State;
+use cotenant_mps::{ClientLimits, Daemon, Settings};
+
+use super::{Site, Stage, Strategy, StrategyError, already_running};
+
+/// Device memory of a kernel tenant beside its buffers: its CUDA context and module, seen at 0.5 GiB on an H200, with room.
+const CONTEXT: Bytes = Bytes::mebibytes(1024);
+
+/// MPS with the limits of an arm.
+#[derive(Debug)]
+pub(super) struct Mps {
+    pub(super) arm: Arm,
+}
+
+#[derive(Debug)]
+struct MpsStage {
+    arm: Arm,
+    daemon: Daemon,
+}
+
+impl Strategy for Mps {
+    fn refusal(&self, site: &Site, tenants: &[Tenant]) -> Option<String> {
+        let running = already_running(tenants);
+        if !running.is_empty() {
+            return Some(format!(
+                "the server of {} runs already, not under this MPS; give it a `command`",
+                running.join(", ")
+            ));
+        }
+        if site.gpu.mig == Some(true) {
+            return Some("MIG mode is on; MPS inside MIG instances is not compared".to_owned());
+        }
+        let missing: Vec<&str> =
+            tenants.iter().filter(|tenant| memory_limit(tenant).is_none()).map(|tenant| tenant.name.as_str()).collect();
+        if self.arm == Arm::MpsMemory && !missing.is_empty() {
+            return Some(format!("no `memory` is given for {}", missing.join(", ")));
+        }
+        cotenant_mps::find_program().err().map(|error| error.to_string())
+    }
+
+    fn begin(&self, site: &Site) -> Result<Box<dyn Stage>, StrategyError> {
+        let settings = Settings::new(site.gpu.uuid.clone(), &site.registry).map_err(StrategyError)?;
+        let mut daemon = Daemon::start(settings, &site.registry).map_err(StrategyError)?;
+        daemon.start_server().map_err(StrategyError)?;
+        Ok(Box::new(MpsStage { arm: self.arm.clone(), daemon }))
+    }
+}
+
+impl Stage for MpsStage {
+    fn environment(&self, position: usize, tenant: &Tenant) -> Vec<(String, String)> {
+        let memory = if self.arm == Arm::MpsMemory { memory_limit(tenant) } else { None };
+        self.daemon.client_environment(ClientLimits { percent: self.arm.percent(position), memory })
+    }
+
+    fn trouble(&mut self, running: usize) -> Option<String> {
+        let health = match self.daemon.health() {
+            Ok(health) => health,
+            Err(error) => return Some(error.to_string()),
+        };
+        let clients: usize = health.servers.iter().map(|server| server.clients.len()).sum();
+        match health.state {
+            State::Fault => Some("the MPS server is in FAULT: a client's error ended every client".to_owned()),
+            // A client whose daemon is out of reach runs without MPS and says nothing.
+            _ if clients < running => Some(format!("MPS has {clients} clients for {running} running tenants")),
+            _ => None,
+        }
+    }
+}
+
+/// What a tenant may take: its stated `memory`, else a kernel's buffers and context.
+fn memory_limit(tenant: &Tenant) -> Option<Bytes> {
+    tenant.memory.or_else(|| tenant.expected_memory().map(|buffers| Bytes(buffers.0 + CONTEXT.0)))
+}

@@ -1,0 +1,285 @@
+//! A tenant's process seen from the comparison: spawned, spoken to, stopped, never left behind.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command as Program, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use cotenant_model::{Clock, Nanoseconds};
+use cotenant_mps::{Identity, Registry};
+
+use crate::protocol::{Command, Event, Ready, TenantPlan};
+
+/// Lines of a tenant's standard error that are kept.
+const LAST_WORDS: usize = 12;
+/// How often a wait looks whether the comparison was interrupted.
+const POLL: Duration = Duration::from_millis(20);
+/// How long a stopped tenant may take to leave before it is killed.
+const LEAVE: Duration = Duration::from_secs(8);
+
+/// Why a tenant did not do what it was told.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The process could not be started.
+    #[error("could not start the process of tenant `{tenant}`")]
+    Spawn {
+        /// The tenant.
+        tenant: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It failed; `message` holds its last words.
+    #[error("tenant `{tenant}` failed: {message}")]
+    Failed {
+        /// The tenant.
+        tenant: String,
+        /// Its own account, or its exit status and the end of its standard error.
+        message: String,
+    },
+    /// It did not answer in time and was killed.
+    #[error("tenant `{tenant}` did not answer within {limit}")]
+    Silent {
+        /// The tenant.
+        tenant: String,
+        /// The limit.
+        limit: Nanoseconds,
+    },
+    /// The comparison was interrupted while waiting.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// What every tenant's process is started with.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// This program, which is also the tenants' (as `cotenant tenant`).
+    pub program: PathBuf,
+    /// Processes of this run, for a later run to end should this one be killed.
+    pub registry: Registry,
+}
+
+/// A running tenant process.
+#[derive(Debug)]
+pub struct Worker {
+    tenant: String,
+    child: Child,
+    input: Option<ChildStdin>,
+    events: Receiver<Event>,
+    last_words: Arc<Mutex<VecDeque<String>>>,
+    readers: Vec<JoinHandle<()>>,
+    registry: Registry,
+    record: Option<Identity>,
+}
+
+/// Waits that end when the comparison is interrupted.
+#[derive(Clone, Copy)]
+pub struct Patience<'a> {
+    /// The clock.
+    pub clock: &'a dyn Clock,
+    /// Whether the comparison was interrupted.
+    pub interrupted: &'a dyn Fn() -> bool,
+}
+
+impl std::fmt::Debug for Patience<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Patience").finish_non_exhaustive()
+    }
+}
+
+impl Worker {
+    /// Starts a tenant's process with `environment` over cotenant's own.
+    ///
+    /// # Errors
+    /// When the process cannot be started or is gone before it has read its plan.
+    #[expect(clippy::disallowed_methods, reason = "the process is reaped by this type")]
+    pub fn spawn(launch: &Launch, plan: &TenantPlan, environment: &[(String, String)]) -> Result<Self, WorkerError> {
+        let tenant = plan.tenant.name.clone();
+        let failed = |source| WorkerError::Spawn { tenant: tenant.clone(), source };
+        let mut program = Program::new(&launch.program);
+        program.arg("tenant");
+        for inherited in cotenant_mps::MPS_VARIABLES {
+            program.env_remove(inherited);
+        }
+        program
+            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .envs([launch.registry.mark()])
+            .process_group(0);
+        program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = program.spawn().map_err(failed)?;
+        let record = match launch.registry.record(child.id(), &format!("tenant {tenant}")) {
+            Ok(record) => Some(record),
+            Err(error) => {
+                tracing::warn!(%error, "a crash of this run would leave tenant `{tenant}` behind");
+                None
+            }
+        };
+        let (sender, events) = channel();
+        let last_words = Arc::new(Mutex::new(VecDeque::new()));
+        let mut readers = Vec::new();
+        readers.extend(child.stdout.take().map(|output| read_events(output, sender)));
+        readers.extend(child.stderr.take().map(|errors| keep_last_words(errors, Arc::clone(&last_words))));
+        let input = child.stdin.take();
+        let registry = launch.registry.clone();
+        let mut worker = Self { tenant, child, input, events, last_words, readers, registry, record };
+        worker.write(plan)?;
+        Ok(worker)
+    }
+
+    /// The tenant's name.
+    #[must_use]
+    pub fn tenant(&self) -> &str {
+        &self.tenant
+    }
+
+    /// The process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until the tenant is ready.
+    ///
+    /// # Errors
+    /// When it fails, stays silent for `limit`, or the comparison is interrupted.
+    pub fn wait_ready(&mut self, limit: Nanoseconds, patience: Patience<'_>) -> Result<Ready, WorkerError> {
+        match self.next_event(patience.clock.monotonic().0 + limit.0, limit, patience)? {
+            Event::Ready(ready) => Ok(ready),
+            other @ (Event::Measured(_) | Event::Failed { .. }) => Err(self.failure(other)),
+        }
+    }
+
+    /// Sends an order.
+    ///
+    /// # Errors
+    /// When the process no longer reads; then with its last words.
+    pub fn order(&mut self, command: &Command) -> Result<(), WorkerError> {
+        self.write(command)
+    }
+
+    /// Waits for the window that was ordered, until `deadline` on the monotonic clock.
+    ///
+    /// # Errors
+    /// As [`Worker::wait_ready`].
+    pub fn wait_measured(
+        &mut self,
+        deadline: Nanoseconds,
+        patience: Patience<'_>,
+    ) -> Result<cotenant_model::run::Window, WorkerError> {
+        let limit = Nanoseconds(deadline.0.saturating_sub(patience.clock.monotonic().0));
+        match self.next_event(deadline.0, limit, patience)? {
+            Event::Measured(window) => Ok(*window),
+            other @ (Event::Ready(_) | Event::Failed { .. }) => Err(self.failure(other)),
+        }
+    }
+
+    fn next_event(&mut self, deadline: u64, limit: Nanoseconds, patience: Patience<'_>) -> Result<Event, WorkerError> {
+        loop {
+            if (patience.interrupted)() {
+                return Err(WorkerError::Interrupted);
+            }
+            match self.events.recv_timeout(POLL) {
+                Ok(event) => return Ok(event),
+                Err(RecvTimeoutError::Timeout) if patience.clock.monotonic().0 < deadline => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    self.kill();
+                    return Err(WorkerError::Silent { tenant: self.tenant.clone(), limit });
+                }
+                Err(RecvTimeoutError::Disconnected) => return Err(self.death()),
+            }
+        }
+    }
+
+    fn write<T: serde::Serialize>(&mut self, message: &T) -> Result<(), WorkerError> {
+        let line = serde_json::to_string(message).map_err(std::io::Error::from);
+        let written = line.and_then(|line| match &mut self.input {
+            Some(input) => writeln!(input, "{line}").and_then(|()| input.flush()),
+            None => Err(std::io::ErrorKind::BrokenPipe.into()),
+        });
+        written.map_err(|_broken_pipe| self.death())
+    }
+
+    fn failure(&self, event: Event) -> WorkerError {
+        let message = match event {
+            Event::Failed { message } => message,
+            Event::Ready(_) | Event::Measured(_) => "it answered out of turn".to_owned(),
+        };
+        WorkerError::Failed { tenant: self.tenant.clone(), message }
+    }
+
+    /// What is known of a process that has closed its output: its own account if one came, else its status and last words.
+    fn death(&mut self) -> WorkerError {
+        while let Ok(event) = self.events.try_recv() {
+            if let Event::Failed { .. } = event {
+                return self.failure(event);
+            }
+        }
+        let status = self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
+        for reader in self.readers.drain(..) {
+            drop(reader.join());
+        }
+        let words = self.last_words.lock().unwrap_or_else(PoisonError::into_inner);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let message = if words.is_empty() { status } else { format!("{status}: {}", words.join(" / ")) };
+        WorkerError::Failed { tenant: self.tenant.clone(), message }
+    }
+
+    /// Tells the tenant to leave, waits, and kills its process group when it does not.
+    pub fn stop(mut self, clock: &dyn Clock) {
+        if self.write(&Command::Stop).is_ok() {
+            drop(self.input.take());
+            let deadline = clock.monotonic().0 + Nanoseconds::from_seconds(LEAVE.as_secs_f64()).0;
+            while clock.monotonic().0 < deadline {
+                if matches!(self.child.try_wait(), Ok(Some(_))) {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+
+    fn kill(&mut self) {
+        if let Some(group) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+            // A group that is gone already is what was wanted.
+            rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap_or_default();
+        }
+        drop(self.child.wait());
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.kill();
+        if let Some(record) = &self.record {
+            self.registry.forget(record);
+        }
+    }
+}
+
+fn read_events(output: impl Read + Send + 'static, sender: Sender<Event>) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            let event = serde_json::from_str(&line)
+                .unwrap_or_else(|error| Event::Failed { message: format!("unreadable answer ({error}): {line:.200}") });
+            if sender.send(event).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+fn keep_last_words(errors: impl Read + Send + 'static, kept: Arc<Mutex<VecDeque<String>>>) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        for line in BufReader::new(errors).lines().map_while(Result::ok) {
+            let mut words = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            if words.len() == LAST_WORDS {
+                words.pop_front();
+            }
+            words.push_back(line.chars().filter(|c| !c.is_control()).take(400).collect());
+        }
+    })
+}

@@ -1,0 +1,79 @@
+//! The command line: one file a subcommand.
+
+mod compare;
+mod completions;
+mod diff;
+mod exec_with_parent;
+mod recorded;
+mod report;
+mod results;
+mod tenant;
+mod workload;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::exit::{CODES, Failure};
+
+/// Several AI models on one GPU, at a fraction of the cost, without breaking anyone's latency.
+///
+/// `cotenant compare` measures what happens to each model when they share a GPU: alone, under time slicing, under CUDA MPS
+/// with and without limits. Without an NVIDIA GPU it shows a recorded run.
+#[derive(Debug, Parser)]
+#[command(name = "cotenant", version, after_help = CODES, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Compare(compare::Arguments),
+    Report(report::Arguments),
+    Diff(diff::Arguments),
+    Results(results::Arguments),
+    Completions(completions::Arguments),
+    /// Run one tenant of a comparison (started by `compare`).
+    #[command(hide = true)]
+    Tenant,
+    /// Run a command that ends when its parent does (started by `tenant`).
+    #[command(hide = true)]
+    ExecWithParent(exec_with_parent::Arguments),
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// Runs the command line.
+pub(crate) fn run() -> Result<ExitCode, Failure> {
+    let cli = Cli::parse();
+    logging();
+    match cli.verb {
+        Verb::Compare(arguments) => compare::run(&arguments),
+        Verb::Report(arguments) => report::run(&arguments),
+        Verb::Diff(arguments) => diff::run(&arguments),
+        Verb::Results(arguments) => results::run(&arguments),
+        Verb::Completions(arguments) => completions::run(&arguments),
+        Verb::Tenant => tenant::run(),
+        Verb::ExecWithParent(_) => exec_with_parent::run(),
+    }
+}
+
+/// Diagnostics go to standard error; `COTENANT_LOG=debug` shows more.
+fn logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("COTENANT_LOG")
+        .unwrap_or_else(|_unset| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .without_time()
+        .init();
+}
