@@ -100,7 +100,8 @@ fn tenant_rows(arm: &str, a: (&Report<'_>, &TenantSummary), b: (&Report<'_>, &Te
         rows.push(estimate_row(arm, format!("{tenant} {}/s", now.unit.plural()), (before, after)));
     }
     let metric = view::metric(a.0.summary, &before.name);
-    let latencies = metric.and_then(|metric| Some((metric, before.latencies.get(&metric)?, now.latencies.get(&metric)?)));
+    let latencies =
+        metric.and_then(|metric| Some((metric, before.latencies.get(&metric)?, now.latencies.get(&metric)?)));
     if let Some((metric, before, after)) = latencies {
         let figure = |which| format!("{tenant} {} {which}", metric.label());
         rows.push(percentile_row(arm, figure("p50"), (&before.p50, &after.p50)));
@@ -146,7 +147,14 @@ fn table(rows: &[Row], width: usize) -> Vec<Line> {
         cells: rows.iter().map(cell).collect(),
     };
     let mut previous = String::new();
-    let titles = rows.iter().map(|row| if row.arm == previous { String::new() } else { previous.clone_from(&row.arm); row.arm.clone() });
+    let titles = rows.iter().map(|row| {
+        if row.arm == previous {
+            String::new()
+        } else {
+            previous.clone_from(&row.arm);
+            row.arm.clone()
+        }
+    });
     let columns = vec![
         Column { head: "arm", dispensable: 0, cells: titles.collect() },
         column("figure", 0, &|row| row.figure.clone()),

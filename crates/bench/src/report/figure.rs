@@ -1,7 +1,7 @@
 //! Figures as text, the same in every report.
 
-use cotenant_model::unit::significant;
 use cotenant_model::MicroUsd;
+use cotenant_model::unit::significant;
 
 use crate::summary::{Estimate, Percentile};
 
@@ -87,9 +87,10 @@ pub(crate) fn money(amount: MicroUsd) -> String {
 
 /// Two significant figures of a number below 0.1.
 fn tiny(value: f64) -> String {
-    (2..6)
-        .map(|decimals| (decimals, format!("{value:.decimals$}")))
-        .find(|(decimals, _)| value * 10_f64.powi(*decimals as i32) >= 10.0)
+    [2_u8, 3, 4, 5]
+        .into_iter()
+        .map(|decimals| (decimals, format!("{value:.0$}", usize::from(decimals))))
+        .find(|(decimals, _)| value * 10_f64.powi(i32::from(*decimals)) >= 10.0)
         .map_or_else(|| format!("{value:.6}"), |(_, text)| text)
 }
 

@@ -10,7 +10,10 @@ use crate::summary::{ArmSummary, Latency, Percentile, Summary, TenantSummary};
 
 /// What wins, by how much, and what it costs.
 pub(crate) fn headline(summary: &Summary) -> String {
-    summary.best.and_then(|best| summary.arms.get(best)).map_or_else(|| without_best(summary), |best| winner(summary, best))
+    summary
+        .best
+        .and_then(|best| summary.arms.get(best))
+        .map_or_else(|| without_best(summary), |best| winner(summary, best))
 }
 
 /// The headline and after it: what the winner costs its tenants, where MPS loses, what did not run.
@@ -25,15 +28,17 @@ pub(crate) fn remarks(summary: &Summary) -> Vec<String> {
 fn winner(summary: &Summary, best: &ArmSummary) -> String {
     let mut sentence = format!("{} does the most", best.arm);
     if let Some(aggregate) = &best.aggregate {
-        sentence += &format!(": {} times the work of one tenant alone", ratio_spread(aggregate));
+        sentence.extend([format!(": {} times the work of one tenant alone", ratio_spread(aggregate))]);
     }
     if let Some((other, factor)) = rival(summary, best) {
-        sentence += &format!(", {} what {} does", times(factor), other.arm);
+        sentence.extend([format!(", {} what {} does", times(factor), other.arm)]);
     }
     if let (Some(price), Some(unit)) = (best.price_per_million, best.unit) {
-        sentence += &format!(", for {} per million {}", money(price), unit.plural());
-        if let Some((other, price)) = rival(summary, best).and_then(|(other, _)| Some((other, other.price_per_million?))) {
-            sentence += &format!(" ({}: {})", other.arm, money(price));
+        sentence.extend([format!(", for {} per million {}", money(price), unit.plural())]);
+        if let Some((other, price)) =
+            rival(summary, best).and_then(|(other, _)| Some((other, other.price_per_million?)))
+        {
+            sentence.extend([format!(" ({}: {})", other.arm, money(price))]);
         }
     }
     if best.slo_kept == Some(true) {
@@ -69,7 +74,9 @@ fn without_best(summary: &Summary) -> String {
     let nearest = nearest.and_then(|arm| worst_ratio(arm).map(|ratio| (arm, ratio)));
     nearest.map_or_else(
         || "No shared arm kept every SLO.".to_owned(),
-        |(arm, ratio)| format!("No shared arm kept every SLO; {} came nearest, at {} its limit.", arm.arm, times(ratio)),
+        |(arm, ratio)| {
+            format!("No shared arm kept every SLO; {} came nearest, at {} its limit.", arm.arm, times(ratio))
+        },
     )
 }
 
@@ -88,13 +95,17 @@ fn cost(summary: &Summary, best: &ArmSummary) -> Option<String> {
     };
     let bound = if matches!(at, Percentile::AtLeast(_)) { "at least " } else { "" };
     let tenant = printable(&tenant.name);
-    Some(format!("The price of it: {label} {name} of {tenant} is {bound}{} what it is alone ({value}).", times(slowdown)))
+    Some(format!(
+        "The price of it: {label} {name} of {tenant} is {bound}{} what it is alone ({value}).",
+        times(slowdown)
+    ))
 }
 
 /// One sentence for each MPS arm on where it loses to time slicing, or one that says it did not.
 pub(crate) fn mps_against_time_slicing(summary: &Summary) -> Vec<String> {
     let Some(stock) = view::arm(summary, &Arm::TimeSlicing).filter(|arm| view::ran(arm)) else { return Vec::new() };
-    let clients: Vec<&ArmSummary> = summary.arms.iter().filter(|arm| arm.arm.uses_mps() && arm.refused.is_none()).collect();
+    let clients: Vec<&ArmSummary> =
+        summary.arms.iter().filter(|arm| arm.arm.uses_mps() && arm.refused.is_none()).collect();
     let mut sentences = Vec::new();
     for client in &clients {
         let losses = losses(summary, client, stock);

@@ -36,7 +36,8 @@ pub fn markdown(runs: &[(&str, Report<'_>)], command: &str) -> String {
 }
 
 fn overview(gpus: &BTreeMap<String, Vec<&Entry<'_>>>) -> String {
-    let mut table = String::from("| workload | GPU | best arm | aggregate | p99 of the watched tenant | MPS ÷ time slicing |\n");
+    let mut table =
+        String::from("| workload | GPU | best arm | aggregate | p99 of the watched tenant | MPS ÷ time slicing |\n");
     table += "|---|---|---|---:|---:|---:|\n";
     for (gpu, entries) in gpus {
         for (_, report) in entries {
@@ -71,7 +72,10 @@ fn overview_row(gpu: &str, report: &Report<'_>) -> String {
 /// The anchor of a workload's heading, as the common renderers derive it.
 fn anchor(gpu: &str, name: &str) -> String {
     let heading = format!("{name} on {gpu}").to_lowercase();
-    heading.chars().filter_map(|c| if c == ' ' { Some('-') } else { (c.is_alphanumeric() || c == '-').then_some(c) }).collect()
+    heading
+        .chars()
+        .filter_map(|c| if c == ' ' { Some('-') } else { (c.is_alphanumeric() || c == '-').then_some(c) })
+        .collect()
 }
 
 fn marks(report: &Report<'_>) -> String {
@@ -92,22 +96,22 @@ fn workload(path: &str, report: &Report<'_>) -> String {
     let heading = format!("{} on {}", text::markdown(&run.name), text::markdown(&run.host.gpu.name));
     let mut section = format!("### {heading}\n\n");
     if let Some(description) = &run.description {
-        section += &format!("{}\n\n", text::markdown(description));
+        section.extend([format!("{}\n\n", text::markdown(description))]);
     }
-    section += &format!("**{}**{}\n", text::markdown(&finding::headline(report.summary)), marks(report));
+    section.extend([format!("**{}**{}\n", text::markdown(&finding::headline(report.summary)), marks(report))]);
     for remark in finding::remarks(report.summary) {
-        section += &format!("{}\n", text::markdown(&remark));
+        section.extend([format!("{}\n", text::markdown(&remark))]);
     }
     section += "\n";
     section += &arms(report);
     for note in &run.notes {
-        section += &format!("\nNote: {}\n", text::markdown(note));
+        section.extend([format!("\nNote: {}\n", text::markdown(note))]);
     }
     let folder = path.rsplit_once('/').map_or_else(String::new, |(folder, _)| format!("{folder}/"));
     let settings = text::markdown(&header::settings(report));
     let price = text::markdown(&header::price(report));
     let driver = text::markdown(&run.host.driver.version);
-    section += &format!("\ndriver {driver} · {settings} · {price} · ");
+    section.extend([format!("\ndriver {driver} · {settings} · {price} · ")]);
     section + &format!("[run.json](<{}>) · [report.html](<{}report.html>)\n\n", link(path), link(&folder))
 }
 
@@ -117,7 +121,9 @@ fn link(path: &str) -> String {
 }
 
 fn arms(report: &Report<'_>) -> String {
-    let mut table = String::from("| arm | each tenant | aggregate | p50 slower | p99 slower | SLO | Jain | W | J per 1k | $ per 1M |\n");
+    let mut table = String::from(
+        "| arm | each tenant | aggregate | p50 slower | p99 slower | SLO | Jain | W | J per 1k | $ per 1M |\n",
+    );
     table += "|---|---|---:|---:|---:|---|---:|---:|---:|---:|\n";
     for (position, arm) in report.summary.arms.iter().enumerate() {
         table += &arm_row(report, arm, report.summary.best == Some(position));

@@ -62,7 +62,11 @@ impl<'a> Report<'a> {
     /// Words that every line and picture of the report carries: `recorded`, and `simulated` where the GPU is.
     fn marks(&self) -> Vec<&'static str> {
         let simulated = self.run.host.gpu.name.to_lowercase().contains("simulated");
-        [(self.recorded, "recorded"), (simulated, "simulated")].iter().filter(|(on, _)| *on).map(|(_, word)| *word).collect()
+        [(self.recorded, "recorded"), (simulated, "simulated")]
+            .iter()
+            .filter(|(on, _)| *on)
+            .map(|(_, word)| *word)
+            .collect()
     }
 
     /// The terminal table: header, one line an arm, what it says in words, each tenant's details.

@@ -1,7 +1,7 @@
 //! One colour, dash and mark an arm, the same in every chart and picture of a report.
 //!
 //! The hues are those of Okabe and Ito's palette for colour-blind readers, darkened on white and lightened on black until
-//! each has a contrast of at least 3:1 with the page. Colour never stands alone: each arm is also named where it is drawn.
+//! each has a contrast of at least 4.5:1 with the page. Colour never stands alone: each arm is also named where it is drawn.
 
 use cotenant_model::Arm;
 
@@ -16,10 +16,13 @@ pub(crate) struct Ink {
     pub(crate) rgb: (u8, u8, u8),
 }
 
-/// Colours on white, colours on black, and dashes; the first three are of `solo`, `time-slicing` and `mps`.
-pub(crate) const SLOTS: [(&str, &str, &str, (u8, u8, u8)); 8] = [
+/// A colour on white, one on black, dashes, and the colour on black again in parts.
+type Slot = (&'static str, &'static str, &'static str, (u8, u8, u8));
+
+/// The looks there are; the first three are of `solo`, `time-slicing` and `mps`.
+pub(crate) const SLOTS: [Slot; 8] = [
     ("#68707c", "#a3acb9", "5 4", (0xa3, 0xac, 0xb9)),
-    ("#c65100", "#ff9a4d", "", (0xff, 0x9a, 0x4d)),
+    ("#b84a00", "#ff9a4d", "", (0xff, 0x9a, 0x4d)),
     ("#0067a8", "#5cb4f0", "", (0x5c, 0xb4, 0xf0)),
     ("#007a58", "#3ccf9f", "9 3", (0x3c, 0xcf, 0x9f)),
     ("#a83d7c", "#ee94c6", "2 2.5", (0xee, 0x94, 0xc6)),
@@ -50,7 +53,7 @@ fn ink(slot: usize) -> Ink {
 
 /// CSS variables of every slot, for the light page or the dark one.
 pub(crate) fn variables(dark: bool) -> String {
-    let colour = |(light, night, ..): &(&'static str, &'static str, _, _)| if dark { *night } else { *light };
+    let colour = |(light, night, ..): &Slot| if dark { *night } else { *light };
     SLOTS.iter().enumerate().map(|(slot, colours)| format!("--arm{slot}:{};", colour(colours))).collect()
 }
 

@@ -20,6 +20,9 @@ pub struct TableStyle {
     pub color: bool,
 }
 
+/// Heads of columns of words, which begin at the left like the first column; figures end at the right.
+const WORDS: [&str; 2] = ["figure", "B is"];
+
 /// What a line is, for its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tone {
@@ -62,7 +65,7 @@ pub(crate) fn written(lines: &[Line], gutter: &str, color: bool) -> String {
     for (tone, line) in lines {
         let (on, off) = if color { escapes(*tone) } else { ("", "") };
         let marked = format!("{gutter}{}", line.trim_end());
-        text += &format!("{on}{}{off}\n", marked.trim_end());
+        text.extend([format!("{on}{}{off}\n", marked.trim_end())]);
     }
     text
 }
@@ -130,7 +133,9 @@ pub(crate) fn fitted(mut columns: Vec<Column>, width: usize) -> Layout {
             _ => {
                 let rows = columns.first().map_or(0, |column| column.cells.len());
                 let head = lines.len().saturating_sub(rows);
-                let first = columns.first().map_or(0, |column| column.cells.iter().map(|c| c.chars().count()).max().unwrap_or(0));
+                let first = columns
+                    .first()
+                    .map_or(0, |column| column.cells.iter().map(|c| c.chars().count()).max().unwrap_or(0));
                 let (head, rows) = lines.split_at(head);
                 return Layout { head: head.to_vec(), rows: rows.to_vec(), left_out, first };
             }
@@ -149,7 +154,8 @@ fn plain(columns: &[Column]) -> String {
     for (position, column) in table.column_iter_mut().enumerate() {
         let last = position + 1 == columns.len();
         column.set_padding((0, if last { 0 } else { 2 }));
-        column.set_cell_alignment(if position == 0 { CellAlignment::Left } else { CellAlignment::Right });
+        let words = position == 0 || WORDS.contains(&columns[position].head);
+        column.set_cell_alignment(if words { CellAlignment::Left } else { CellAlignment::Right });
     }
     table.to_string()
 }

@@ -1,11 +1,20 @@
 //! Synthetic runs: records made by arithmetic, not by a GPU, for tests of reports. No figure here was measured.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "only tests build these records, from small constants"
+)]
+
 use std::collections::BTreeMap;
 
 use cotenant_model::gpu::{Driver, Gpu, GpuSample};
 use cotenant_model::kernel::{Decode, Products, WorkUnit};
 use cotenant_model::run::{
-    ArmRecord, Host, Metric, Pass, Price, Process, Program, RequestSamples, Run, Settings, Telemetry, Trace, Window, Work,
+    ArmRecord, Host, Metric, Pass, Price, Process, Program, RequestSamples, Run, Settings, Telemetry, Trace, Window,
+    Work,
 };
 use cotenant_model::workload::{Arrivals, Class, Engine, Limit, Load, Slo, Tenant};
 use cotenant_model::{Arm, Bytes, GpuUuid, Histogram, Kernel, MicroUsd, Nanoseconds};
@@ -47,13 +56,17 @@ pub(crate) const fn fare(step: f64, jitter: f64) -> Fare {
 pub(crate) fn two_decoders() -> Run {
     let tenants = vec![decoder("left", Class::Standard), decoder("right", Class::Standard)];
     let both = |step, jitter| vec![fare(step, jitter), fare(step, jitter)];
-    run("two-decoders", tenants, vec![
-        ("solo", Outcome::Ran(both(1130.0, 0.02), 398.0)),
-        ("time-slicing", Outcome::Ran(both(2370.0, 0.08), 387.0)),
-        ("mps", Outcome::Ran(both(1620.0, 0.05), 500.0)),
-        ("mps:50", Outcome::Ran(both(1750.0, 0.04), 486.0)),
-        ("mig:1g.18gb", Outcome::Refused("this GPU has no MIG instances")),
-    ])
+    run(
+        "two-decoders",
+        tenants,
+        vec![
+            ("solo", Outcome::Ran(both(1130.0, 0.02), 398.0)),
+            ("time-slicing", Outcome::Ran(both(2370.0, 0.08), 387.0)),
+            ("mps", Outcome::Ran(both(1620.0, 0.05), 500.0)),
+            ("mps:50", Outcome::Ran(both(1750.0, 0.04), 486.0)),
+            ("mig:1g.18gb", Outcome::Refused("this GPU has no MIG instances")),
+        ],
+    )
 }
 
 /// A protected chat beside a tenant that saturates the GPU: MPS without limits loses, and one arm fails.
@@ -62,13 +75,17 @@ pub(crate) fn chat_beside_products() -> Run {
     chat.slo = vec![Slo { metric: Metric::Itl, percentile: 99.0, limit: Limit::Slowdown(1.5) }];
     chat.load = Some(Load::Open { arrivals: Arrivals::Poisson, requests_per_second: 4.0 });
     let waiting = |step, jitter, wait, unfinished| Fare { step, jitter, wait, unfinished };
-    run("chat-beside-products", vec![chat, products("products")], vec![
-        ("solo", Outcome::Ran(vec![fare(1130.0, 0.03), fare(1700.0, 0.01)], 420.0)),
-        ("time-slicing", Outcome::Ran(vec![waiting(2400.0, 0.3, 4000.0, 0), fare(2540.0, 0.02)], 560.0)),
-        ("mps", Outcome::Ran(vec![waiting(17_900.0, 0.6, 90_000.0, 9), fare(1735.0, 0.01)], 655.0)),
-        ("mps:100/25", Outcome::Ran(vec![waiting(1330.0, 0.08, 900.0, 0), fare(5480.0, 0.01)], 470.0)),
-        ("mps:100/50", Outcome::Failed(1, "CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered")),
-    ])
+    run(
+        "chat-beside-products",
+        vec![chat, products("products")],
+        vec![
+            ("solo", Outcome::Ran(vec![fare(1130.0, 0.03), fare(1700.0, 0.01)], 420.0)),
+            ("time-slicing", Outcome::Ran(vec![waiting(2400.0, 0.3, 4000.0, 0), fare(2540.0, 0.02)], 560.0)),
+            ("mps", Outcome::Ran(vec![waiting(17_900.0, 0.6, 90_000.0, 9), fare(1735.0, 0.01)], 655.0)),
+            ("mps:100/25", Outcome::Ran(vec![waiting(1330.0, 0.08, 900.0, 0), fare(5480.0, 0.01)], 470.0)),
+            ("mps:100/50", Outcome::Failed(1, "CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered")),
+        ],
+    )
 }
 
 /// A run of these tenants and arms.
@@ -146,7 +163,9 @@ fn record(arm: Arm, outcome: &Outcome, tenants: &[Tenant]) -> ArmRecord {
         Outcome::Ran(fares, watts) if arm == Arm::Solo => {
             let alone = |repeat| {
                 let each = tenants.iter().zip(fares).enumerate();
-                each.map(move |(index, (tenant, fare))| pass(repeat, vec![window(tenant, *fare, index, repeat)], *watts))
+                each.map(move |(index, (tenant, fare))| {
+                    pass(repeat, vec![window(tenant, *fare, index, repeat)], *watts)
+                })
             };
             (0..REPEATS).flat_map(alone).collect()
         }
@@ -210,7 +229,7 @@ fn window(tenant: &Tenant, fare: Fare, index: usize, repeat: u32) -> Window {
         let rare = if noise(seed + events.len() as u64 * 3) > 0.985 { 2.0 } else { 0.0 };
         time += fare.step * pace * (1.0 + fare.jitter * (noise(seed + events.len() as u64) + rare));
         let idle = if matches!(tenant.load, Some(Load::Open { .. })) { fare.step * steps as f64 * 0.5 } else { 0.0 };
-        if events.len() as u64 % steps == 0 {
+        if (events.len() as u64).is_multiple_of(steps) {
             time += idle + fare.wait * 0.01;
         }
     }
@@ -232,7 +251,12 @@ fn window(tenant: &Tenant, fare: Fare, index: usize, repeat: u32) -> Window {
         unfinished: histogram(&vec![900_000; usize::try_from(fare.unfinished).expect("small")]),
         requests: RequestSamples::default(),
         trace: (repeat == 0).then(|| trace(&events, steps)),
-        process: Some(Process { pid: 4242, startup: Nanoseconds(640_000_000), resident: Bytes::mebibytes(180), ..Process::default() }),
+        process: Some(Process {
+            pid: 4242,
+            startup: Nanoseconds(640_000_000),
+            resident: Bytes::mebibytes(180),
+            ..Process::default()
+        }),
     }
 }
 
@@ -241,7 +265,10 @@ fn trace(events: &[u64], steps: u64) -> Trace {
     Trace {
         first: kept.first().copied().unwrap_or(0),
         gaps: kept.windows(2).map(|pair| pair[1] - pair[0]).collect(),
-        ends: (0..kept.len() as u64).filter(|event| (event + 1) % steps == 0).map(|event| event as u32).collect(),
+        ends: (0..kept.len() as u64)
+            .filter(|event| (event + 1).is_multiple_of(steps))
+            .map(|event| event as u32)
+            .collect(),
     }
 }
 

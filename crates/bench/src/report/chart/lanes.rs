@@ -74,10 +74,8 @@ fn marks(times: &[f64], top: f64, scale: &Scale, span: f64) -> String {
 fn density(times: &[f64], span: f64) -> Vec<(f64, f64)> {
     let width = span / f64::from(MOST);
     let before = |time: f64| times.partition_point(|event| *event < time);
-    let counts: Vec<(f64, usize)> = (0..MOST)
-        .map(|part| f64::from(part) * width)
-        .map(|from| (from, before(from + width) - before(from)))
-        .collect();
+    let counts: Vec<(f64, usize)> =
+        (0..MOST).map(|part| f64::from(part) * width).map(|from| (from, before(from + width) - before(from))).collect();
     let most = counts.iter().map(|(_, count)| *count).max().unwrap_or(1).max(1) as f64;
     counts.into_iter().filter(|(_, count)| *count > 0).map(|(from, count)| (from, count as f64 / most)).collect()
 }

@@ -105,7 +105,7 @@ impl Lines<'_> {
         let (low, high) = self.y_range;
         let place = |index: usize, series: &Series| {
             let wanted = low + (high - low) * share(index);
-            series.points.iter().find(|(_, value)| *value >= wanted).or(series.points.last()).copied()
+            series.points.iter().find(|(_, value)| *value >= wanted).or_else(|| series.points.last()).copied()
         };
         html! {
             @for (index, series) in named.iter().enumerate() {

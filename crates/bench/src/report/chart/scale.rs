@@ -50,14 +50,17 @@ impl Scale {
         ticks.filter(|tick| *tick <= self.high + step * 1e-9).collect()
     }
 
-    /// 1, 2 and 5 of each decade where they fit, otherwise 1 alone, otherwise every second, third, … decade.
+    /// As many round figures of each decade as fit, otherwise every second, third, … decade.
     fn logarithmic_ticks(&self, most: usize) -> Vec<f64> {
         let decades = || (-9..16).map(|exponent| 10_f64.powi(exponent));
         let within = |tick: &f64| *tick >= self.low * 0.9999 && *tick <= self.high * 1.0001;
-        let fine: Vec<f64> =
-            decades().flat_map(|decade| [1.0, 2.0, 5.0].map(|factor| factor * decade)).filter(within).collect();
-        if fine.len() <= most {
-            return fine;
+        let rich: [&[f64]; 3] =
+            [&[1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0], &[1.0, 1.5, 2.0, 3.0, 5.0], &[1.0, 2.0, 5.0]];
+        let of = |factors: &[f64]| -> Vec<f64> {
+            decades().flat_map(|decade| factors.iter().map(move |factor| factor * decade)).filter(within).collect()
+        };
+        if let Some(ticks) = rich.into_iter().map(of).find(|ticks| ticks.len() <= most) {
+            return ticks;
         }
         let coarse: Vec<f64> = decades().filter(within).collect();
         let every = coarse.len().div_ceil(most.max(1)).max(1);

@@ -26,12 +26,15 @@ pub(crate) fn section(page: &Page<'_>) -> Markup {
 fn arms(page: &Page<'_>) -> Markup {
     let summary = page.report.summary;
     let watched = if view::has_protected(summary) { "worst protected tenant" } else { "worst tenant" };
-    let heads = ["aggregate, × solo", "× best solo", "units/s in all", "p50 slower", "p99 slower", "SLO", "Jain", "W", "J per 1k", "$ per 1M"];
+    let heads = heads(page);
     html! {
         div.scroll tabindex="0" role="region" aria-label="Table of arms" {
             table {
-                caption { "One line an arm, losers and failures kept. Slower: latency of the " (watched) " ÷ its latency alone. ± is the 95 % confidence interval of the mean." }
-                thead { tr { th scope="col" { "arm" } @for head in heads { th.n scope="col" { (head) } } } }
+                caption {
+                    "One line an arm, losers and failures kept. Slower: latency of the " (watched)
+                    " ÷ its latency alone. ± is the 95 % confidence interval of the mean."
+                }
+                thead { tr { th scope="col" { "arm" } @for (_, head) in &heads { th.n scope="col" { (head) } } } }
                 tbody {
                     @for (position, arm) in summary.arms.iter().enumerate() {
                         @let best = summary.best == Some(position);
@@ -40,7 +43,8 @@ fn arms(page: &Page<'_>) -> Markup {
                                 span.swatch {} (arm.arm.to_string()) @if best { span.star { "★ best" } }
                             }
                             @if view::ran(arm) {
-                                @for cell in cells(page, arm) { td.n { (cell) } }
+                                @let cells = cells(page, arm);
+                                @for (column, _) in &heads { td.n { (cells[*column]) } }
                             } @else {
                                 td.reason colspan=(heads.len()) { "✗ " (finding::unfinished(arm).join("; ")) }
                             }
@@ -52,18 +56,37 @@ fn arms(page: &Page<'_>) -> Markup {
     }
 }
 
+/// The heads of the columns that some arm fills, with their positions in [`cells`].
+fn heads(page: &Page<'_>) -> Vec<(usize, &'static str)> {
+    let all = [
+        "aggregate, × solo",
+        "× best solo",
+        "units/s in all",
+        "p50 slower",
+        "p99 slower",
+        "SLO",
+        "Jain",
+        "W",
+        "J per 1k",
+        "$ per 1M",
+    ];
+    let rows: Vec<[String; 10]> =
+        page.report.summary.arms.iter().filter(|arm| view::ran(arm)).map(|arm| cells(page, arm)).collect();
+    all.into_iter().enumerate().filter(|(column, _)| rows.iter().any(|row| row[*column] != NONE)).collect()
+}
+
 fn cells(page: &Page<'_>, arm: &ArmSummary) -> [String; 10] {
     let summary = page.report.summary;
     let watched = view::worst(summary, arm).filter(|_| arm.arm != Arm::Solo).map(|(_, latency)| latency);
     [
         or_none(arm.aggregate.as_ref(), ratio_spread),
-        or_none(arm.aggregate_over_best_solo.as_ref(), ratio_spread),
+        or_none(arm.aggregate_over_best_solo.as_ref(), |best| ratio(best.mean)),
         or_none(arm.throughput.as_ref(), spread),
         or_none(watched, |latency| slowdown(latency.slowdown_p50, &latency.p50)),
         or_none(watched, |latency| slowdown(latency.slowdown_p99, &latency.p99)),
         or_none(arm.slo_kept, |kept| (if kept { "✓ kept" } else { "✗ broken" }).to_owned()),
-        or_none(arm.jain.as_ref(), ratio_spread),
-        or_none(arm.watts.as_ref(), spread),
+        or_none(arm.jain.as_ref(), |jain| ratio(jain.mean)),
+        or_none(arm.watts.as_ref(), |watts| number(watts.mean)),
         or_none(arm.joules_per_unit.as_ref(), |joules| number(joules.mean * 1e3)),
         or_none(arm.price_per_million, money),
     ]

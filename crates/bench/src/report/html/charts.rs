@@ -32,6 +32,7 @@ fn slowdown_chart(page: &Page<'_>, tenant: &str) -> Option<Markup> {
     let metric = view::metric(page.report.summary, tenant)?;
     let rows = rows(page, tenant, |seen| {
         let latency = seen.latencies.get(&metric)?;
+        latency.slowdown_p50.or(latency.slowdown_p99)?;
         let bar = |name, value, percentile, open| Bar {
             value,
             whisker: None,
@@ -53,7 +54,12 @@ fn slowdown_chart(page: &Page<'_>, tenant: &str) -> Option<Markup> {
 pub(crate) fn throughput(page: &Page<'_>) -> Markup {
     let mut charts: Vec<Markup> = aggregate(page).into_iter().collect();
     charts.extend(page.report.run.tenants.iter().filter_map(|tenant| rate_chart(page, &tenant.name)));
-    grid("throughput", "Throughput", "Mean of the repeats; the whiskers reach from the smallest repeat to the largest.", &charts)
+    grid(
+        "throughput",
+        "Throughput",
+        "Mean of the repeats; the whiskers reach from the smallest repeat to the largest.",
+        &charts,
+    )
 }
 
 fn aggregate(page: &Page<'_>) -> Option<Markup> {
@@ -94,7 +100,12 @@ pub(crate) fn cost(page: &Page<'_>) -> Markup {
     .into_iter()
     .flatten()
     .collect();
-    grid("cost", "Energy and money", "Of the whole board and the whole hour, idle power included: lower is better.", &charts)
+    grid(
+        "cost",
+        "Energy and money",
+        "Of the whole board and the whole hour, idle power included: lower is better.",
+        &charts,
+    )
 }
 
 /// One row an arm in which the tenant has bars.
@@ -131,7 +142,16 @@ pub(crate) fn tuning(page: &Page<'_>) -> Markup {
         .chain(tuning.points.iter().enumerate().map(|(position, point)| {
             let chosen = tuning.chosen == Some(position);
             let front = tuning.front.contains(&position);
-            (point, if chosen { "point chosen" } else if front { "point front" } else { "point" })
+            (
+                point,
+                if chosen {
+                    "point chosen"
+                } else if front {
+                    "point front"
+                } else {
+                    "point"
+                },
+            )
         }))
         .collect();
     let chart = figure("aggregate against worst SLO ÷ limit", "right of 1 an SLO is broken", &scatter(&points));
@@ -140,7 +160,10 @@ pub(crate) fn tuning(page: &Page<'_>) -> Markup {
 
 fn scatter(points: &[(&TuningPoint, &str)]) -> Markup {
     let span = |value: fn(&TuningPoint) -> f64| {
-        points.iter().map(|(point, _)| value(point)).fold((f64::INFINITY, 0.0_f64), |(low, high), x| (low.min(x), high.max(x)))
+        points
+            .iter()
+            .map(|(point, _)| value(point))
+            .fold((f64::INFINITY, 0.0_f64), |(low, high), x| (low.min(x), high.max(x)))
     };
     let (left, right) = span(|point| point.worst_slo);
     let (low, high) = span(|point| point.aggregate);

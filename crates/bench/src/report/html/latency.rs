@@ -69,7 +69,12 @@ fn curve(histogram: &Histogram, open: u64) -> Vec<(f64, f64)> {
     }
     let every = points.len().div_ceil(POINTS).max(1);
     let last = points.len() - 1;
-    points.into_iter().enumerate().filter(|(index, _)| index % every == 0 || *index == last).map(|(_, point)| point).collect()
+    points
+        .into_iter()
+        .enumerate()
+        .filter(|(index, _)| index % every == 0 || *index == last)
+        .map(|(_, point)| point)
+        .collect()
 }
 
 /// The first SLO's limit, where it is a duration or solo was measured.

@@ -18,11 +18,17 @@ const FORMULAS: [(&str, &str); 14] = [
     ("TPOT", "(E2E − TTFT) ÷ (tokens − 1), for requests of two tokens and more"),
     ("ITL", "time from one token to the next, of all tokens of all requests"),
     ("E2E", "last token − intended start; in an open loop the start is when the request was due, not when it was sent"),
-    ("percentile", "from the repeats' histograms added up, never a mean of percentiles; its interval is distribution-free"),
+    (
+        "percentile",
+        "from the repeats' histograms added up, never a mean of percentiles; its interval is distribution-free",
+    ),
     ("slowdown", "percentile ÷ the same percentile of the tenant alone"),
     ("goodput", "requests a second that met every SLO of the tenant; a failed or unfinished request met none"),
     ("Jain", "(Σx)² ÷ (n·Σx²) over progress; 1 is fair, 1/n is one tenant taking all"),
-    ("J per unit", "energy counter of the whole board over the window ÷ units of all tenants together, idle power included"),
+    (
+        "J per unit",
+        "energy counter of the whole board over the window ÷ units of all tenants together, idle power included",
+    ),
     ("$ per 1M", "price of the GPU an hour ÷ 3,600 ÷ units a second × 1,000,000"),
 ];
 
@@ -59,14 +65,29 @@ fn facts(report: &Report<'_>) -> Vec<(&'static str, String)> {
     let clock = or_none(gpu.max_sm_clock_mhz, |clock| format!("{clock} MHz"));
     let mode = or_none(gpu.compute_mode, |mode| format!("{mode:?}").to_lowercase());
     let mig = or_none(gpu.mig, |on| (if on { "on" } else { "off" }).to_owned());
-    let commit = run.program.commit.as_deref().map_or(NONE.to_owned(), printable);
+    let commit = run.program.commit.as_deref().map_or_else(|| NONE.to_owned(), printable);
     vec![
-        ("GPU", format!("{}, {}, {} SMs", printable(&gpu.name), gpu.memory, or_none(run.host.multiprocessors, |n| n.to_string()))),
+        (
+            "GPU",
+            format!(
+                "{}, {}, {} SMs",
+                printable(&gpu.name),
+                gpu.memory,
+                or_none(run.host.multiprocessors, |n| n.to_string())
+            ),
+        ),
         ("compute capability", pair(gpu.compute_capability)),
         ("driver", format!("{}, CUDA {}", printable(&run.host.driver.version), pair(run.host.driver.cuda))),
         ("power limit, top clock", format!("{watts}, {clock}")),
         ("compute mode, MIG", format!("{mode}, {mig}")),
-        ("host", format!("{} processors, {}", run.host.processors, run.host.kernel.as_deref().map_or(NONE.to_owned(), printable))),
+        (
+            "host",
+            format!(
+                "{} processors, {}",
+                run.host.processors,
+                run.host.kernel.as_deref().map_or_else(|| NONE.to_owned(), printable)
+            ),
+        ),
         ("measurement", header::settings(report)),
         ("telemetry", format!("a reading every {}", run.settings.telemetry_interval)),
         ("price", header::price(report)),

@@ -64,7 +64,11 @@ pub(crate) fn telemetry(page: &Page<'_>) -> Markup {
     )
 }
 
-fn reading(page: &Page<'_>, (name, detail): (&str, &str), figure_of: &dyn Fn(&GpuSample) -> Option<f64>) -> Option<Markup> {
+fn reading(
+    page: &Page<'_>,
+    (name, detail): (&str, &str),
+    figure_of: &dyn Fn(&GpuSample) -> Option<f64>,
+) -> Option<Markup> {
     let mut series = Vec::new();
     for (record, ink) in page.report.run.arms.iter().zip(&page.inks) {
         let passes = record.passes.iter().map(|pass| {

@@ -97,7 +97,8 @@ fn title(arm: &ArmSummary, best: bool) -> String {
 
 /// Progress of each tenant in file order; of many tenants, the least and the most.
 fn progress(arm: &ArmSummary) -> String {
-    let known: Vec<f64> = arm.tenants.iter().filter_map(|tenant| tenant.progress.as_ref().map(|seen| seen.mean)).collect();
+    let known: Vec<f64> =
+        arm.tenants.iter().filter_map(|tenant| tenant.progress.as_ref().map(|seen| seen.mean)).collect();
     match known.as_slice() {
         [] => NONE.to_owned(),
         few if few.len() <= 3 && few.len() == arm.tenants.len() => {
@@ -133,7 +134,7 @@ fn legend(summary: &Summary, layout: &Layout) -> String {
     );
     if !layout.left_out.is_empty() {
         let heads: Vec<String> = layout.left_out.iter().map(|head| head.replace('\n', " ")).collect();
-        text += &format!(" Left out for want of width: {}.", heads.join(", "));
+        text.extend([format!(" Left out for want of width: {}.", heads.join(", "))]);
     }
     if summary.arms.iter().any(|arm| !finding::unfinished(arm).is_empty()) {
         text += " ✗: no figures, for the reason given.";

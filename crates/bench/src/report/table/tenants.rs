@@ -97,10 +97,10 @@ fn requests(tenant: &TenantSummary) -> String {
     }
     let mut text = number(tenant.completed as f64);
     if tenant.failed > 0 {
-        text += &format!(", {} failed", number(tenant.failed as f64));
+        text.extend([format!(", {} failed", number(tenant.failed as f64))]);
     }
     if tenant.unfinished > 0 {
-        text += &format!(", {} open", number(tenant.unfinished as f64));
+        text.extend([format!(", {} open", number(tenant.unfinished as f64))]);
     }
     text
 }

@@ -1,0 +1,318 @@
+//! Reports of synthetic runs: the terminal table, Markdown, JSON, the difference of two runs, the page and the animation.
+
+#[path = "support/synthetic.rs"]
+mod synthetic;
+
+use cotenant_bench::report::{Report, TableStyle, diff, markdown};
+use cotenant_bench::summary::Summary;
+use cotenant_model::run::Run;
+use synthetic::{Outcome, chat_beside_products, fare, two_decoders};
+
+const STYLE: TableStyle = TableStyle { width: 100, color: false };
+const HOSTILE: &str = "\u{1b}[31mx\u{202e}\u{7}<script>alert(1)</script>|`**\n# h";
+
+fn table(run: &Run, style: TableStyle) -> String {
+    Report::new(run, &Summary::of(run)).table(style)
+}
+
+/// A run in which everything that can hold text holds what wants out of it.
+fn hostile() -> Run {
+    let tenants =
+        vec![synthetic::decoder(HOSTILE, cotenant_model::workload::Class::Standard), synthetic::products("b")];
+    let ran = Outcome::Ran(vec![fare(1000.0, 0.1), fare(2000.0, 0.1)], 300.0);
+    let arms = vec![
+        ("solo", ran.clone()),
+        ("mps", ran),
+        ("mps:50", Outcome::Failed(0, HOSTILE)),
+        ("mps-memory", Outcome::Refused(HOSTILE)),
+    ];
+    let mut run = synthetic::run("hostile", tenants, arms);
+    run.host.gpu.name = HOSTILE.to_owned();
+    run.notes.push(HOSTILE.to_owned());
+    run.description = Some(HOSTILE.to_owned());
+    run
+}
+
+#[test]
+fn the_table_marks_the_best_arm_and_keeps_the_losers() {
+    insta::assert_snapshot!(table(&two_decoders(), STYLE), @r#"
+    two-decoders on NVIDIA H200
+    A synthetic record for tests of reports.
+    driver 580.159.04 (CUDA 13.0) · 140 GiB, 132 SMs · cotenant 0.1.0 (0123abc)
+    3 × 5 s after 1 s of warm-up, arms interleaved · seed 7 · 2026-11-23T18:00:00Z
+    $7.91 an hour: a price made up for this test
+
+    arm              progress of    tokens/s    aggregate   × best      p50      p99   J per   $ per
+                     each tenant      in all       × solo     solo   slower   slower      1k      1M
+    ────────────────────────────────────────────────────────────────────────────────────────────────
+      solo                     –           –            –        –        –        –     456   $2.52
+      time-slicing   0.46 + 0.46      806 ±7   0.92 ±0.01     0.92    2.16×    2.38×     480   $2.73
+    ★ mps best       0.69 + 0.69   1,198 ±12   1.37 ±0.01     1.37    1.45×    1.54×     417   $1.84
+      mps:50         0.64 + 0.64   1,115 ±11   1.28 ±0.01     1.28    1.57×    1.62×     436   $1.97
+    ✗ mig:1g.18gb   refused: this GPU has no MIG instances
+    aggregate: sum of each tenant's throughput ÷ its throughput alone; ±: 95 % confidence interval of
+    the mean; slower: latency of the worst tenant ÷ its latency alone. Left out for want of width: Jain,
+    W. ✗: no figures, for the reason given.
+
+    mps does the most: 1.37 ±0.01 times the work of one tenant alone, 1.49× what time-slicing does, for
+    $1.84 per million tokens (time-slicing: $2.73).
+    The price of it: ITL p99 of right is 1.54× what it is alone (1.83 ms).
+    MPS loses to time-slicing in no figure whose confidence intervals are apart.
+    mig:1g.18gb did not run: this GPU has no MIG instances
+    note: telemetry paused for 0.4 s in repeat 2 of mps
+
+    left · tokens · latency: ITL
+      arm            units/s   progress       p50   slower       p99   slower       max   requests
+    ──────────────────────────────────────────────────────────────────────────────────────────────
+      solo            872 ±9          –   1.15 ms        –   1.19 ms        –   1.21 ms        101
+      time-slicing    403 ±4       0.46   2.48 ms    2.16×   2.83 ms    2.38×   2.96 ms         45
+      mps             599 ±6       0.69   1.67 ms    1.45×   1.83 ms    1.54×   1.88 ms         69
+      mps:50          557 ±5       0.64    1.8 ms    1.57×   1.93 ms    1.62×   1.98 ms         63
+    Left out for want of width: RSS, startup.
+
+    right · tokens · latency: ITL
+      arm            units/s   progress       p50   slower       p99   slower       max   requests
+    ──────────────────────────────────────────────────────────────────────────────────────────────
+      solo            872 ±8          –   1.15 ms        –   1.19 ms        –   1.21 ms        101
+      time-slicing    403 ±4       0.46   2.48 ms    2.16×   2.83 ms    2.38×   2.96 ms         45
+      mps             599 ±6       0.69   1.67 ms    1.45×   1.83 ms    1.54×   1.88 ms         69
+      mps:50          557 ±6       0.64    1.8 ms    1.57×   1.93 ms    1.62×   1.98 ms         63
+    Left out for want of width: RSS, startup.
+    "#);
+}
+
+#[test]
+fn the_table_shows_where_mps_loses_and_what_failed() {
+    let text = table(&chat_beside_products(), STYLE);
+    let head: Vec<&str> = text.lines().take_while(|line| !line.starts_with("chat · ")).collect();
+    insta::assert_snapshot!(head.join("\n"), @r#"
+    chat-beside-products on NVIDIA H200
+    A synthetic record for tests of reports.
+    driver 580.159.04 (CUDA 13.0) · 140 GiB, 132 SMs · cotenant 0.1.0 (0123abc)
+    3 × 5 s after 1 s of warm-up, arms interleaved · seed 7 · 2026-11-23T18:00:00Z
+    $7.91 an hour: a price made up for this test
+
+    arm                 progress of    aggregate      p50      p99      SLO   Jain     W
+                        each tenant       × solo   slower   slower
+    ────────────────────────────────────────────────────────────────────────────────────
+      solo                        –            –        –        –     kept      –   420
+      time-slicing      0.43 + 0.67   1.10 ±0.01    2.41×    3.58×   broken   0.96   560
+      mps               0.05 + 0.98   1.03 ±0.01    20.8×    39.8×   broken   0.56   655
+    ★ mps:100/25 best   0.83 + 0.31   1.14 ±0.01    1.20×    1.32×     kept   0.83   470
+    ✗ mps:100/50       failed: products: CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encou…
+    aggregate: sum of each tenant's throughput ÷ its throughput alone; ±: 95 % confidence interval of
+    the mean; slower: latency of the worst protected tenant ÷ its latency alone. ✗: no figures, for the
+    reason given.
+
+    mps:100/25 does the most: 1.14 ±0.01 times the work of one tenant alone, 1.03× what time-slicing
+    does, and keeps every SLO.
+    The price of it: ITL p99 of chat is 1.32× what it is alone (1.64 ms).
+    mps loses to time-slicing: aggregate 1.03 ±0.01 against 1.10 ±0.01; chat does 32.1 tokens/s against
+    256; ITL p50 of chat is 24.1 ms against 2.8 ms.
+    mps:100/25 loses to time-slicing: products does 181 products/s against 388; E2E p50 of products is
+    88.5 ms against 41.3 ms.
+    mps:100/50 loses to time-slicing: products failed, which all ran under time-slicing.
+    products failed in mps:100/50: CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered
+    note: telemetry paused for 0.4 s in repeat 2 of mps
+    "#);
+}
+
+#[test]
+fn no_line_is_wider_than_the_terminal() {
+    for run in [two_decoders(), chat_beside_products(), hostile()] {
+        for width in [80, 100, 140] {
+            let text = Report::new(&run, &Summary::of(&run)).recorded().table(TableStyle { width, color: false });
+            let widest = text.lines().map(|line| line.chars().count()).max();
+            assert!(widest <= Some(width), "{width}: {text}");
+        }
+    }
+}
+
+#[test]
+fn every_line_of_what_was_not_measured_here_says_so() {
+    let mut run = two_decoders();
+    let recorded = Report::new(&run, &Summary::of(&run)).recorded().table(STYLE);
+    assert!(recorded.lines().all(|line| line.starts_with("recorded │")), "{recorded}");
+    run.host.gpu.name = "Simulated H200".to_owned();
+    let simulated = table(&run, STYLE);
+    assert!(simulated.lines().all(|line| line.starts_with("simulated │")), "{simulated}");
+    assert!(Report::new(&run, &Summary::of(&run)).html("run.json").contains("<strong>simulated</strong>"));
+}
+
+#[test]
+fn colour_is_written_only_when_told() {
+    assert!(!table(&two_decoders(), STYLE).contains('\u{1b}'));
+    assert!(table(&two_decoders(), TableStyle { color: true, ..STYLE }).contains("\u{1b}[1m★ mps best"));
+}
+
+#[test]
+fn text_from_a_file_cannot_break_out() {
+    let run = hostile();
+    let summary = Summary::of(&run);
+    let report = Report::new(&run, &summary);
+    let page = report.html("run.json");
+    let text = [
+        report.table(STYLE),
+        markdown(&[("a/run.json", report)], "cargo xtask results"),
+        diff(&report, &report, STYLE),
+    ];
+    for text in text.iter().chain([&page]) {
+        assert!(!text.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{text}");
+    }
+    assert!(!page.contains("<script>alert"));
+    assert!(!text[1].contains("<script>"));
+    assert!(!text[1].contains("\n# h"));
+}
+
+#[test]
+fn the_page_holds_everything_it_shows() {
+    let run = chat_beside_products();
+    let summary = Summary::of(&run);
+    let page = Report::new(&run, &summary).recorded().html("run.json");
+    for outside in ["http://", "https://", "src=", "@import", "url(", "<link"] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    for part in [
+        "default-src 'none'",
+        "id=\"latency\"",
+        "id=\"slowdown\"",
+        "id=\"timeline\"",
+        "id=\"telemetry\"",
+        "<strong>recorded</strong>",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(page.contains("CUDA_ERROR_ILLEGAL_ADDRESS"));
+    assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
+}
+
+#[test]
+fn the_results_page_says_what_wins_and_where_mps_loses() {
+    let (one, two) = (two_decoders(), chat_beside_products());
+    let (first, second) = (Summary::of(&one), Summary::of(&two));
+    let runs = [("h200/two/run.json", Report::new(&one, &first)), ("h200/chat/run.json", Report::new(&two, &second))];
+    insta::assert_snapshot!(markdown(&runs, "cargo xtask results"), @r#"
+    # Results
+
+    <!-- Generated by `cargo xtask results`; do not edit. -->
+
+    Every figure here is derived from the `run.json` beside it. Aggregate: sum over tenants of throughput ÷ throughput alone; ±: 95 % confidence interval of the mean over the repeats; slower: latency ÷ latency alone.
+
+    | workload | GPU | best arm | aggregate | p99 of the watched tenant | MPS ÷ time slicing |
+    |---|---|---|---:|---:|---:|
+    | [two-decoders](#two-decoders-on-nvidia-h200) | NVIDIA H200 | mps | 1.37 ±0.01 | right: 1.83 ms (1.54×) | 1.49× |
+    | [chat-beside-products](#chat-beside-products-on-nvidia-h200) | NVIDIA H200 | mps:100/25 | 1.14 ±0.01 | chat: 1.64 ms (1.32×) | 0.94× |
+
+    ## NVIDIA H200
+
+    ### two-decoders on NVIDIA H200
+
+    A synthetic record for tests of reports.
+
+    **mps does the most: 1.37 ±0.01 times the work of one tenant alone, 1.49× what time-slicing does, for $1.84 per million tokens (time-slicing: $2.73).**
+    The price of it: ITL p99 of right is 1.54× what it is alone (1.83 ms).
+    MPS loses to time-slicing in no figure whose confidence intervals are apart.
+    mig:1g.18gb did not run: this GPU has no MIG instances
+
+    | arm | each tenant | aggregate | p50 slower | p99 slower | SLO | Jain | W | J per 1k | $ per 1M |
+    |---|---|---:|---:|---:|---|---:|---:|---:|---:|
+    | solo | left: 872 ±9 tokens/s, right: 872 ±8 tokens/s | – | – | – | – | – | 398 | 456 | $2.52 |
+    | time-slicing | left: 403 ±4 tokens/s (0.46), right: 403 ±4 tokens/s (0.46) | 0.92 ±0.01 | 2.16× | 2.38× | – | 1.00 | 387 | 480 | $2.73 |
+    | **mps** ★ best | left: 599 ±6 tokens/s (0.69), right: 599 ±6 tokens/s (0.69) | 1.37 ±0.01 | 1.45× | 1.54× | – | 1.00 | 500 | 417 | $1.84 |
+    | mps:50 | left: 557 ±5 tokens/s (0.64), right: 557 ±6 tokens/s (0.64) | 1.28 ±0.01 | 1.57× | 1.62× | – | 1.00 | 486 | 436 | $1.97 |
+    | mig:1g.18gb | ✗ mig:1g.18gb did not run: this GPU has no MIG instances | | | | | | | | |
+
+    Note: telemetry paused for 0.4 s in repeat 2 of mps
+
+    driver 580.159.04 · 3 × 5 s after 1 s of warm-up, arms interleaved · seed 7 · 2026-11-23T18:00:00Z · $7.91 an hour: a price made up for this test · [run.json](<h200/two/run.json>) · [report.html](<h200/two/report.html>)
+
+    ### chat-beside-products on NVIDIA H200
+
+    A synthetic record for tests of reports.
+
+    **mps:100/25 does the most: 1.14 ±0.01 times the work of one tenant alone, 1.03× what time-slicing does, and keeps every SLO.**
+    The price of it: ITL p99 of chat is 1.32× what it is alone (1.64 ms).
+    mps loses to time-slicing: aggregate 1.03 ±0.01 against 1.10 ±0.01; chat does 32.1 tokens/s against 256; ITL p50 of chat is 24.1 ms against 2.8 ms.
+    mps:100/25 loses to time-slicing: products does 181 products/s against 388; E2E p50 of products is 88.5 ms against 41.3 ms.
+    mps:100/50 loses to time-slicing: products failed, which all ran under time-slicing.
+    products failed in mps:100/50: CUDA\_ERROR\_ILLEGAL\_ADDRESS: an illegal memory access was encountered
+
+    | arm | each tenant | aggregate | p50 slower | p99 slower | SLO | Jain | W | J per 1k | $ per 1M |
+    |---|---|---:|---:|---:|---|---:|---:|---:|---:|
+    | solo | chat: 589 ±0 tokens/s, products: 583 ±6 products/s | – | – | – | kept | – | 420 | – | – |
+    | time-slicing | chat: 256 ±0 tokens/s (0.43), products: 388 ±4 products/s (0.67) | 1.10 ±0.01 | 2.41× | 3.58× | broken | 0.96 | 560 | – | – |
+    | mps | chat: 32.1 ±1.0 tokens/s (0.05), products: 571 ±5 products/s (0.98) | 1.03 ±0.01 | 20.8× | 39.8× | broken | 0.56 | 655 | – | – |
+    | **mps:100/25** ★ best | chat: 487 ±2 tokens/s (0.83), products: 181 ±2 products/s (0.31) | 1.14 ±0.01 | 1.20× | 1.32× | kept | 0.83 | 470 | – | – |
+    | mps:100/50 | ✗ products failed in mps:100/50: CUDA\_ERROR\_ILLEGAL\_ADDRESS: an illegal memory access was encountered | | | | | | | | |
+
+    Note: telemetry paused for 0.4 s in repeat 2 of mps
+
+    driver 580.159.04 · 3 × 5 s after 1 s of warm-up, arms interleaved · seed 7 · 2026-11-23T18:00:00Z · $7.91 an hour: a price made up for this test · [run.json](<h200/chat/run.json>) · [report.html](<h200/chat/report.html>)
+
+
+    Generated by `cargo xtask results`.
+    "#);
+}
+
+#[test]
+fn two_runs_differ_only_beyond_their_spread() {
+    let before = two_decoders();
+    let tenants = before.tenants.clone();
+    let slower = Outcome::Ran(vec![fare(1900.0, 0.05), fare(1621.0, 0.05)], 500.0);
+    let mut after = synthetic::run("two-decoders", tenants, vec![("mps", slower)]);
+    after.host.driver.version = "590.44".to_owned();
+    let (a, b) = (Summary::of(&before), Summary::of(&after));
+    insta::assert_snapshot!(diff(&Report::new(&before, &a), &Report::new(&after, &b), STYLE), @r#"
+    A  two-decoders on NVIDIA H200 · 2026-11-23T18:00:00Z
+    B  two-decoders on NVIDIA H200 · 2026-11-23T18:00:00Z
+    ! driver differs: A 580.159.04, B 590.44
+
+    arm   figure                 A         B   B ÷ A   B is
+    ─────────────────────────────────────────────────────────────────────
+    mps   left tokens/s     599 ±6    511 ±5   0.85×   slower
+          left ITL p50     1.67 ms   1.96 ms   1.17×   slower
+          left ITL p99     1.83 ms   2.14 ms   1.17×   slower
+          right tokens/s    599 ±6    598 ±6   1.00×   no difference seen
+          right ITL p50    1.67 ms   1.67 ms   1.00×   no difference seen
+          right ITL p99    1.83 ms   1.83 ms   1.00×   no difference seen
+
+    ran only in A: solo, time-slicing, mps:50
+    Differences are those whose 95 % confidence intervals do not overlap; ±: that interval.
+    "#);
+}
+
+#[test]
+fn programs_get_the_figures_and_where_they_come_from() {
+    let run = two_decoders();
+    let text = Report::new(&run, &Summary::of(&run)).recorded().json().expect("json");
+    let value: serde_json::Value = serde_json::from_str(&text).expect("an object");
+    assert_eq!((&value["schema"], &value["recorded"], &value["simulated"]), (&1.into(), &true.into(), &false.into()));
+    assert_eq!(value["summary"]["best"], 2);
+    assert_eq!(value["summary"]["arms"][2]["arm"], "mps");
+}
+
+#[test]
+fn the_animation_is_short_small_and_counts_recorded_events() {
+    let run = two_decoders();
+    let bytes = Report::new(&run, &Summary::of(&run)).recorded().timeline().expect("animation").expect("has traces");
+    assert!(bytes.len() < 2 << 20, "{} bytes", bytes.len());
+    let mut decoder = gif::DecodeOptions::new().read_info(bytes.as_slice()).expect("a GIF");
+    assert_eq!((decoder.width(), decoder.height()), (800, 450));
+    let mut delays = Vec::new();
+    while let Some(frame) = decoder.read_next_frame().expect("a frame") {
+        delays.push(frame.delay);
+    }
+    assert!(delays.iter().all(|delay| *delay >= 5), "at most 20 frames a second");
+    let length: u16 = delays.iter().sum();
+    assert!((800..=1200).contains(&length), "{length} hundredths of a second");
+}
+
+#[test]
+fn there_is_no_animation_without_recorded_times() {
+    let mut run = two_decoders();
+    let passes = run.arms.iter_mut().flat_map(|record| &mut record.passes);
+    passes.flat_map(|pass| &mut pass.windows).for_each(|window| window.trace = None);
+    let summary = Summary::of(&run);
+    assert!(Report::new(&run, &summary).timeline().expect("no fault").is_none());
+    assert!(!Report::new(&run, &summary).html("run.json").contains("id=\"timeline\""));
+}
