@@ -2,7 +2,7 @@
 //!
 //! Everything here is a pure function of a record and its [`Summary`]; the caller reads and writes files. No figure is
 //! computed here that a statistic stands behind: those are the summary's. Curves and timelines come straight from the
-//! record's histograms and recorded times. Text that comes from a file is cleaned ([`text`]) before it reaches a terminal,
+//! record's histograms and recorded times. Text that comes from a file is cleaned (module `text`) before it reaches a terminal,
 //! a page or Markdown.
 //!
 //! ```text
