@@ -6,6 +6,8 @@
 //! arithmetic, argument lists, sizes and the host's side; not speed, and not that the hardware does what the emulator
 //! takes its instructions to do.
 
+#![expect(clippy::expect_used, clippy::panic, reason = "a test program: what fails here is to stop it")]
+
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -15,11 +17,8 @@ use cotenant_model::{Bytes, Kernel};
 
 fn check(load: Result<Load, CudaError>, what: &str) {
     let mut load = load.unwrap_or_else(|error| panic!("{what}: {error}"));
-    for _ in 0..2 {
-        let check = load.verify().unwrap_or_else(|error| panic!("{what}: {error}"));
-        assert!(check.passed(), "{what}: {check:?}");
-        println!("{what}: {check:?}");
-    }
+    let check = load.verify().unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert!(check.passed(), "{what}: {check:?}");
 }
 
 fn device() -> Device {
@@ -101,17 +100,22 @@ fn a_card_older_than_the_kernels_is_refused() {
 }
 
 #[test]
-#[ignore = "needs a machine without a driver"]
-fn without_the_driver_library_the_error_says_so() {
-    assert_eq!(Device::open(0).expect_err("no driver").to_string(), "no CUDA driver library (libcuda.so.1) was found");
+fn a_machine_without_a_driver_is_told_so() {
+    if Path::new("/dev/nvidiactl").exists() {
+        return;
+    }
+    let error = Device::open(0).expect_err("no driver");
+    let is_named = matches!(error, CudaError::LibraryMissing | CudaError::Driver { operation: "start the driver", .. });
+    assert!(is_named, "{error}");
 }
 
 #[test]
 #[ignore = "needs a GPU"]
 fn decoders_of_every_batch_compute_the_chain() {
     let device = device();
+    // Rows of 128 to 2176 elements: less than a warp's stride, whole strides, two strides ahead, and rests of them.
     for (layers, width, hidden, batch) in
-        [(2, 128, 128, 1), (1, 256, 1152, 2), (1, 128, 384, 3), (1, 1152, 128, 4), (1, 128, 256, 7), (1, 384, 1152, 8)]
+        [(2, 128, 128, 1), (1, 128, 2176, 1), (1, 128, 2176, 2), (1, 384, 128, 3), (1, 128, 640, 4), (1, 128, 1152, 7)]
     {
         let kernel = Kernel::Decode(Decode { layers, width, hidden, batch, tokens: 1 });
         check(Load::prepare(&device, &kernel, 1), &format!("{kernel:?}"));

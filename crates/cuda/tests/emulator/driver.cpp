@@ -274,7 +274,8 @@ Result cuLaunchKernel(Function* function, unsigned grid_x, unsigned grid_y, unsi
         return INVALID_VALUE;
     if (block_x > 1024 || static_cast<int>(shared) > function->shared) return INVALID_VALUE;
     const auto target = *static_cast<unsigned long long*>(parameters[0]);
-    const emulator::Launch launch = {grid_x, grid_y, block_x, emulator::kernels().at(function->name)(parameters)};
+    const emulator::Launch launch = {grid_x, grid_y, block_x, shared,
+                                     emulator::kernels().at(function->name)(parameters)};
     return put(stream, [=] {
         if (owned(target, 1))
             emulator::run(launch);

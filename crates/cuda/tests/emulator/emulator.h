@@ -86,13 +86,22 @@ inline u16 to_f16(float value) {
     return static_cast<u16>(sign | static_cast<unsigned>(exponent + 14) << 10 | mantissa);
 }
 
-inline float from_f16(u16 bits) {
-    const int exponent = bits >> 10 & 31;
-    const float mantissa = bits & 0x3FF;
+inline float decode_f16(unsigned bits) {
+    const int exponent = static_cast<int>(bits >> 10 & 31);
+    const float mantissa = static_cast<float>(bits & 0x3FF);
     const float sign = bits & 0x8000 ? -1.0f : 1.0f;
     if (exponent == 31) return mantissa != 0 ? NAN : sign * INFINITY;
     if (exponent == 0) return sign * std::ldexp(mantissa, -24);
     return sign * std::ldexp(mantissa + 1024.0f, exponent - 25);
+}
+
+inline float from_f16(u16 bits) {
+    static const std::vector<float> values = [] {
+        std::vector<float> all(1 << 16);
+        for (unsigned i = 0; i < all.size(); i++) all[i] = decode_f16(i);
+        return all;
+    }();
+    return values[bits];
 }
 
 inline u16 to_bf16(float value) {

@@ -1,10 +1,10 @@
 #include "fibers.h"
 
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <cstdlib>
 #include <random>
-#include <vector>
 
 #include "host.h"
 
@@ -27,7 +27,7 @@ struct Copy {
 };
 
 struct Fiber {
-    ucontext_t context;
+    jmp_buf place;
     std::vector<char> stack = std::vector<char>(STACK_BYTES);
     bool done = false;
     // What it waits for: the place of a barrier and the round at which it came.
@@ -49,7 +49,7 @@ struct Warp {
     Words words[2][WARP];
 };
 
-ucontext_t scheduler;
+jmp_buf scheduler;
 std::vector<Fiber> fibers;
 std::vector<Warp> warps;
 Barrier block;
@@ -57,7 +57,14 @@ const std::function<void()>* body;
 unsigned current;
 std::mt19937 order(20240229);
 
-void yield() { swapcontext(&fibers[current].context, &scheduler); }
+// Unlike swapcontext, these jumps make no system call.
+void yield() {
+    if (_setjmp(fibers[current].place) == 0) _longjmp(scheduler, 1);
+}
+
+void resume() {
+    if (_setjmp(scheduler) == 0) _longjmp(fibers[current].place, 1);
+}
 
 void wait(Barrier& barrier, unsigned expected) {
     const unsigned round = barrier.round;
@@ -71,10 +78,29 @@ void wait(Barrier& barrier, unsigned expected) {
     yield();
 }
 
-void enter() {
-    (*body)();
-    fibers[current].done = true;
-    yield();
+// A fiber's whole life: it waits for a block, runs its thread of it, and waits for the next.
+void live() {
+    for (;;) {
+        yield();
+        (*body)();
+        fibers[current].done = true;
+    }
+}
+
+// Makes fibers up to `count`; their stacks stay where they are from block to block.
+void prepare(unsigned count) {
+    fibers.reserve(1024);
+    while (fibers.size() < count) {
+        current = static_cast<unsigned>(fibers.size());
+        fibers.emplace_back();
+        ucontext_t start, back;
+        getcontext(&start);
+        start.uc_stack.ss_sp = fibers[current].stack.data();
+        start.uc_stack.ss_size = STACK_BYTES;
+        start.uc_link = nullptr;
+        makecontext(&start, live, 0);
+        if (_setjmp(scheduler) == 0) swapcontext(&back, &start);
+    }
 }
 
 bool runnable(Fiber& fiber) {
@@ -84,22 +110,18 @@ bool runnable(Fiber& fiber) {
     return true;
 }
 
-void run_block(unsigned threads) {
-    fibers.resize(threads);
+void run_block(unsigned threads, unsigned shared_bytes) {
+    prepare(threads);
     warps.assign((threads + WARP - 1) / WARP, Warp());
     block = Barrier();
     // Not a number in every format: what is read before it is written shows.
-    std::memset(shared, 0xFF, sizeof shared);
-    for (Fiber& fiber : fibers) {
+    std::memset(shared, 0xFF, shared_bytes);
+    for (unsigned index = 0; index < threads; index++) {
+        Fiber& fiber = fibers[index];
         fiber.done = false;
         fiber.round = nullptr;
         fiber.open.clear();
         fiber.groups.clear();
-        getcontext(&fiber.context);
-        fiber.context.uc_stack.ss_sp = fiber.stack.data();
-        fiber.context.uc_stack.ss_size = STACK_BYTES;
-        fiber.context.uc_link = nullptr;
-        makecontext(&fiber.context, enter, 0);
     }
     std::vector<unsigned> turn(threads);
     for (unsigned i = 0; i < threads; i++) turn[i] = i;
@@ -111,7 +133,7 @@ void run_block(unsigned threads) {
             moved = true;
             current = index;
             threadIdx = {index, 0, 0};
-            swapcontext(&scheduler, &fibers[index].context);
+            resume();
             left -= fibers[index].done;
         }
         // Threads that wait for others that have ended: on a GPU they would wait for ever.
@@ -153,7 +175,7 @@ void run(const Launch& launch) {
     for (unsigned y = 0; y < launch.grid_y; y++)
         for (unsigned x = 0; x < launch.grid_x; x++) {
             blockIdx = {x, y, 0};
-            run_block(launch.threads);
+            run_block(launch.threads, launch.shared);
         }
 }
 

@@ -7,7 +7,7 @@
 namespace emulator {
 
 struct Launch {
-    unsigned grid_x, grid_y, threads;
+    unsigned grid_x, grid_y, threads, shared;
     std::function<void()> kernel;
 };
 
