@@ -113,6 +113,8 @@ pub fn compare(
     preflight::memory(&machine.site.gpu, &comparison.workload.tenants)?;
     let mut run = blank(&comparison, machine, started);
     let outcome = fill(&mut comparison, machine, observer, &mut run);
+    let windows = run.arms.iter().flat_map(|arm| &arm.passes).flat_map(|pass| &pass.windows);
+    run.host.multiprocessors = windows.filter_map(|window| window.process.as_ref()?.multiprocessors).max();
     if outcome.is_err() {
         let measured: usize = run.arms.iter().map(|arm| arm.passes.len()).sum();
         run.notes.push(format!("interrupted: {measured} passes were measured"));

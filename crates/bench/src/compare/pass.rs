@@ -25,6 +25,8 @@ const ANSWER: Nanoseconds = Nanoseconds(30_000_000_000);
 pub(super) struct Seat<'a> {
     pub(super) tenant: &'a Tenant,
     pub(super) worker: Result<Worker, String>,
+    /// What it noticed while it got ready.
+    notes: Vec<String>,
 }
 
 /// What was seen in a window: the tenants' own figures, the GPU's, and what a reader must know.
@@ -54,7 +56,11 @@ pub(super) fn run(
     };
     let mut seats = seat_all(machine, comparison, stage.as_ref(), &tenants)?;
     let window = window(machine, comparison, u64::from(plan.repeat), plan.repeat == 0);
-    let Seen { mut windows, telemetry, notes } = measure(machine, &mut seats, window)?;
+    let Seen { mut windows, telemetry, mut notes } = measure(machine, &mut seats, window)?;
+    notes.extend(seats.iter_mut().flat_map(|seat| {
+        let name = &seat.tenant.name;
+        std::mem::take(&mut seat.notes).into_iter().map(move |note| format!("{name}: {note}"))
+    }));
     let running = seats.iter().filter(|seat| seat.worker.is_ok()).count();
     if let Some(trouble) = stage.trouble(running) {
         blame(&mut windows, &trouble);
@@ -102,7 +108,7 @@ pub(super) fn spawn<'a>(
         server_log: matches!(tenant.engine, Engine::Server(_)).then_some(log),
     };
     let worker = Worker::spawn(&machine.launch, &plan, environment);
-    Seat { tenant, worker: worker.map_err(|error| explain(&error)) }
+    Seat { tenant, worker: worker.map_err(|error| explain(&error)), notes: Vec::new() }
 }
 
 /// Waits until a tenant is ready; one that is not loses its seat.
@@ -113,7 +119,7 @@ pub(super) fn settle(machine: &Machine<'_>, seat: &mut Seat<'_>) -> Result<(), I
     };
     let Ok(worker) = &mut seat.worker else { return Ok(()) };
     match worker.wait_ready(limit, machine.patience()) {
-        Ok(_ready) => {}
+        Ok(ready) => seat.notes = ready.notes,
         Err(WorkerError::Interrupted) => return Err(Interrupted),
         Err(error) => seat.worker = Err(explain(&error)),
     }

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use cotenant_model::{Clock, Nanoseconds};
-use cotenant_mps::{Identity, Registry};
+use cotenant_mps::{Identity, Registry, end_process_group};
 
 use crate::protocol::{Command, Event, Ready, TenantPlan};
 
@@ -20,7 +20,9 @@ const LAST_WORDS: usize = 12;
 /// How often a wait looks whether the comparison was interrupted.
 const POLL: Duration = Duration::from_millis(20);
 /// How long a stopped tenant may take to leave before it is killed.
-const LEAVE: Duration = Duration::from_secs(8);
+const LEAVE: Duration = Duration::from_secs(10);
+/// How long a tenant that is ended has between SIGTERM and SIGKILL.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Why a tenant did not do what it was told.
 #[derive(Debug, thiserror::Error)]
@@ -234,7 +236,7 @@ impl Worker {
             drop(self.input.take());
             let deadline = clock.monotonic().0 + Nanoseconds::from_seconds(LEAVE.as_secs_f64()).0;
             while clock.monotonic().0 < deadline {
-                if matches!(self.child.try_wait(), Ok(Some(_))) {
+                if !self.record.as_ref().is_some_and(Identity::is_alive) {
                     break;
                 }
                 std::thread::sleep(Duration::from_millis(5));
@@ -242,12 +244,16 @@ impl Worker {
         }
     }
 
+    /// Ends the process and all it started.
     fn kill(&mut self) {
-        if let Some(group) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw) {
-            // A group that is gone already is what was wanted.
-            rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap_or_default();
+        if let Some(identity) = Identity::of(self.child.id()) {
+            let ended = end_process_group(&identity, GRACE);
+            if !ended.survivors.is_empty() {
+                tracing::warn!(survivors = ?ended.survivors, tenant = self.tenant, "processes of a tenant outlived SIGKILL");
+            }
         }
-        drop(self.child.wait());
+        // Reaped last: as long as it is not, its process id means nobody else.
+        self.child.wait().map_or_else(|error| tracing::warn!(%error, tenant = self.tenant, "not reaped"), |_status| ());
     }
 }
 
