@@ -44,6 +44,9 @@ const CHECK_BUDGET: u64 = 1 << 28;
 impl DecodeLoad {
     pub(super) fn prepare(stream: &Stream, shape: &Decode, seed: u64) -> Result<Self, CudaError> {
         let chain = Chain::prepare(stream, shape, seed)?;
+        // The driver loads a kernel into the context when it is first launched, which must not fall into the capture.
+        chain.upload_residual(stream, seed)?;
+        chain.enqueue(stream, 0..1)?;
         chain.upload_residual(stream, seed)?;
         let token = stream.capture(|| chain.enqueue(stream, 0..shape.layers))?;
         Ok(Self { chain, token })
