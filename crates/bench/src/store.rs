@@ -1,6 +1,6 @@
 //! Records on disk: read with their version checked, written whole or not at all.
 
-use std::io::Write;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use cotenant_model::run::Run;

@@ -1,6 +1,6 @@
 //! The terminal: results on standard output, everything else on standard error.
 
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal as _, Write as _};
 
 /// Columns when the width of the terminal is not known.
 const COLUMNS: u16 = 100;

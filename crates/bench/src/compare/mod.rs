@@ -117,7 +117,7 @@ pub fn compare(
     run.host.multiprocessors = windows.filter_map(|window| window.process.as_ref()?.multiprocessors).max();
     if outcome.is_err() {
         let measured: usize = run.arms.iter().map(|arm| arm.passes.len()).sum();
-        run.notes.push(format!("interrupted: {measured} passes were measured"));
+        run.notes.push(format!("interrupted; passes measured: {measured}"));
     }
     Ok(Outcome { run, interrupted: outcome.is_err() })
 }

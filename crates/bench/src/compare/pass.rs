@@ -190,7 +190,7 @@ fn blame(windows: &mut [Window], trouble: &str) {
     let any = windows.iter().any(|window| window.failure.is_some());
     for window in windows.iter_mut() {
         match &mut window.failure {
-            Some(failure) => failure.push_str(&format!("; {trouble}")),
+            Some(failure) => *failure = format!("{failure}; {trouble}"),
             None if any => {}
             none @ None => *none = Some(trouble.to_owned()),
         }

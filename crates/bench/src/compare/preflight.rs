@@ -44,12 +44,13 @@ pub fn memory(gpu: &Gpu, tenants: &[Tenant]) -> Result<(), TooLarge> {
 /// Why an arm cannot run here; `None` when it can.
 #[must_use]
 pub fn refusal(arm: &Arm, site: &Site, tenants: &[Tenant]) -> Option<String> {
-    match arm {
-        Arm::MpsPercent(shares) if shares.len() > 1 && shares.len() != tenants.len() => {
-            Some(format!("it has {} percentages for {} tenants", shares.len(), tenants.len()))
-        }
-        _ => strategy::of(arm).refusal(site, tenants),
+    if let Arm::MpsPercent(shares) = arm
+        && shares.len() > 1
+        && shares.len() != tenants.len()
+    {
+        return Some(format!("it has {} percentages for {} tenants", shares.len(), tenants.len()));
     }
+    strategy::of(arm).refusal(site, tenants)
 }
 
 #[cfg(test)]

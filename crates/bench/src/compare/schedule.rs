@@ -5,7 +5,8 @@
 //! because the tuner needs its figures.
 
 use cotenant_model::Arm;
-use cotenant_model::workload::Tenant;
+use cotenant_model::kernel::WorkUnit;
+use cotenant_model::workload::{Engine, Tenant};
 
 /// One pass to run: an arm with the positions of the tenants that take part.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub struct PassPlan {
 
 /// The passes of one repeat in the order they run.
 ///
-/// `solo` has a pass for each tenant whose work no earlier tenant does; any other arm one pass with all tenants.
+/// `solo` has a pass for each tenant that does work which no earlier tenant does; any other arm one pass with all tenants.
 #[must_use]
 pub fn repeat(number: u32, arms: &[Arm], tenants: &[Tenant]) -> Vec<PassPlan> {
     let mut order: Vec<usize> = (0..arms.len()).collect();
@@ -41,13 +42,14 @@ fn passes(repeat: u32, arm: usize, arms: &[Arm], tenants: &[Tenant]) -> Vec<Pass
     }
 }
 
-/// Positions of the tenants whose work no earlier tenant does.
-#[must_use]
-pub fn distinct(tenants: &[Tenant]) -> Vec<usize> {
+/// Positions of the tenants that do work which no earlier tenant does. One that serves no requests (a memory holder, a
+/// fault) has no figures that could be a reference.
+fn distinct(tenants: &[Tenant]) -> Vec<usize> {
+    let serves = |tenant: &Tenant| !matches!(&tenant.engine, Engine::Kernel(kernel) if kernel.unit() == WorkUnit::None);
     let first_of_its_kind = |position: &usize| {
         !tenants.iter().take(*position).any(|earlier| tenants.get(*position).is_some_and(|t| t.same_work(earlier)))
     };
-    (0..tenants.len()).filter(first_of_its_kind).collect()
+    (0..tenants.len()).filter(|position| tenants.get(*position).is_some_and(serves)).filter(first_of_its_kind).collect()
 }
 
 #[cfg(test)]
@@ -55,7 +57,7 @@ mod tests {
     use super::*;
     use cotenant_model::Kernel;
     use cotenant_model::kernel::LaunchBound;
-    use cotenant_model::workload::{Class, Engine};
+    use cotenant_model::workload::Class;
 
     fn tenant(name: &str, launches: u32) -> Tenant {
         let engine = Engine::Kernel(Kernel::LaunchBound(LaunchBound { launches }));
@@ -73,8 +75,10 @@ mod tests {
     }
 
     #[test]
-    fn equal_tenants_are_measured_alone_once() {
-        let tenants = [tenant("a", 1), tenant("b", 1), tenant("c", 2)];
+    fn equal_tenants_are_measured_alone_once_and_one_without_work_not_at_all() {
+        let mut faulty = tenant("d", 1);
+        faulty.engine = Engine::Kernel(Kernel::Fault);
+        let tenants = [tenant("a", 1), tenant("b", 1), tenant("c", 2), faulty];
         let solo: Vec<_> = repeat(0, &[Arm::Solo], &tenants).into_iter().map(|pass| pass.tenants).collect();
         assert_eq!(solo, [[0], [2]]);
     }

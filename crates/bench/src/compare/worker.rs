@@ -1,8 +1,8 @@
 //! A tenant's process seen from the comparison: spawned, spoken to, stopped, never left behind.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::process::CommandExt;
+use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command as Program, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -24,33 +24,18 @@ const LEAVE: Duration = Duration::from_secs(10);
 /// How long a tenant that is ended has between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Why a tenant did not do what it was told.
+/// Why a tenant did not do what it was told; whoever shows it names the tenant.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
     /// The process could not be started.
-    #[error("could not start the process of tenant `{tenant}`")]
-    Spawn {
-        /// The tenant.
-        tenant: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// It failed; `message` holds its last words.
-    #[error("tenant `{tenant}` failed: {message}")]
-    Failed {
-        /// The tenant.
-        tenant: String,
-        /// Its own account, or its exit status and the end of its standard error.
-        message: String,
-    },
+    #[error("its process could not be started")]
+    Spawn(#[source] std::io::Error),
+    /// It failed: its own account, or its exit status and the end of its standard error.
+    #[error("{0}")]
+    Failed(String),
     /// It did not answer in time and was killed.
-    #[error("tenant `{tenant}` did not answer within {limit}")]
-    Silent {
-        /// The tenant.
-        tenant: String,
-        /// The limit.
-        limit: Nanoseconds,
-    },
+    #[error("it did not answer within {0}")]
+    Silent(Nanoseconds),
     /// The comparison was interrupted while waiting.
     #[error("interrupted")]
     Interrupted,
@@ -101,7 +86,6 @@ impl Worker {
     #[expect(clippy::disallowed_methods, reason = "the process is reaped by this type")]
     pub fn spawn(launch: &Launch, plan: &TenantPlan, environment: &[(String, String)]) -> Result<Self, WorkerError> {
         let tenant = plan.tenant.name.clone();
-        let failed = |source| WorkerError::Spawn { tenant: tenant.clone(), source };
         let mut program = Program::new(&launch.program);
         program.arg("tenant");
         for inherited in cotenant_mps::MPS_VARIABLES {
@@ -112,7 +96,7 @@ impl Worker {
             .envs([launch.registry.mark()])
             .process_group(0);
         program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = program.spawn().map_err(failed)?;
+        let mut child = program.spawn().map_err(WorkerError::Spawn)?;
         let record = match launch.registry.record(child.id(), &format!("tenant {tenant}")) {
             Ok(record) => Some(record),
             Err(error) => {
@@ -132,12 +116,6 @@ impl Worker {
         Ok(worker)
     }
 
-    /// The tenant's name.
-    #[must_use]
-    pub fn tenant(&self) -> &str {
-        &self.tenant
-    }
-
     /// The process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
@@ -151,7 +129,7 @@ impl Worker {
     pub fn wait_ready(&mut self, limit: Nanoseconds, patience: Patience<'_>) -> Result<Ready, WorkerError> {
         match self.next_event(patience.clock.monotonic().0 + limit.0, limit, patience)? {
             Event::Ready(ready) => Ok(ready),
-            other @ (Event::Measured(_) | Event::Failed { .. }) => Err(self.failure(other)),
+            other @ (Event::Measured(_) | Event::Failed { .. }) => Err(Self::failure(other)),
         }
     }
 
@@ -175,7 +153,7 @@ impl Worker {
         let limit = Nanoseconds(deadline.0.saturating_sub(patience.clock.monotonic().0));
         match self.next_event(deadline.0, limit, patience)? {
             Event::Measured(window) => Ok(*window),
-            other @ (Event::Ready(_) | Event::Failed { .. }) => Err(self.failure(other)),
+            other @ (Event::Ready(_) | Event::Failed { .. }) => Err(Self::failure(other)),
         }
     }
 
@@ -189,7 +167,7 @@ impl Worker {
                 Err(RecvTimeoutError::Timeout) if patience.clock.monotonic().0 < deadline => {}
                 Err(RecvTimeoutError::Timeout) => {
                     self.kill();
-                    return Err(WorkerError::Silent { tenant: self.tenant.clone(), limit });
+                    return Err(WorkerError::Silent(limit));
                 }
                 Err(RecvTimeoutError::Disconnected) => return Err(self.death()),
             }
@@ -205,19 +183,19 @@ impl Worker {
         written.map_err(|_broken_pipe| self.death())
     }
 
-    fn failure(&self, event: Event) -> WorkerError {
+    fn failure(event: Event) -> WorkerError {
         let message = match event {
             Event::Failed { message } => message,
             Event::Ready(_) | Event::Measured(_) => "it answered out of turn".to_owned(),
         };
-        WorkerError::Failed { tenant: self.tenant.clone(), message }
+        WorkerError::Failed(message)
     }
 
     /// What is known of a process that has closed its output: its own account if one came, else its status and last words.
     fn death(&mut self) -> WorkerError {
         while let Ok(event) = self.events.try_recv() {
             if let Event::Failed { .. } = event {
-                return self.failure(event);
+                return Self::failure(event);
             }
         }
         let status = self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
@@ -227,7 +205,7 @@ impl Worker {
         let words = self.last_words.lock().unwrap_or_else(PoisonError::into_inner);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let message = if words.is_empty() { status } else { format!("{status}: {}", words.join(" / ")) };
-        WorkerError::Failed { tenant: self.tenant.clone(), message }
+        WorkerError::Failed(message)
     }
 
     /// Tells the tenant to leave, waits, and kills its process group when it does not.

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::CommandFactory;
+use clap::CommandFactory as _;
 
 use crate::exit::{Failure, Kind};
 use crate::terminal;

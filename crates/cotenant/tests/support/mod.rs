@@ -1,6 +1,7 @@
 //! A machine for the program: simulated GPU and MPS reached the real way, fake model servers as processes.
 
 #![expect(clippy::disallowed_methods, reason = "tests start the program and wait for it")]
+#![expect(clippy::expect_used, reason = "a test machine that cannot be set up fails the test")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -80,7 +81,9 @@ impl Machine {
         let root = self.path("run").join("cotenant");
         let names = |folder: &Path| -> Vec<String> {
             fs::read_dir(folder)
-                .map(|entries| entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+                .map(|entries| {
+                    entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+                })
                 .unwrap_or_default()
         };
         let mut left = names(&root.join("processes"));

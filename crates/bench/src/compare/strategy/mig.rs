@@ -43,7 +43,7 @@ impl Strategy for Mig {
     }
 
     fn begin(&self, site: &Site) -> Result<Box<dyn Stage>, StrategyError> {
-        let environments = self.instances(site).map(|uuid| environment_without_daemon(uuid)).collect();
+        let environments = self.instances(site).map(environment_without_daemon).collect();
         Ok(Box::new(MigStage { environments }))
     }
 }

@@ -62,12 +62,11 @@ impl Stage for MpsStage {
             Err(error) => return Some(error.to_string()),
         };
         let clients: usize = health.servers.iter().map(|server| server.clients.len()).sum();
-        match health.state {
-            State::Fault => Some("the MPS server is in FAULT: a client's error ended every client".to_owned()),
-            // A client whose daemon is out of reach runs without MPS and says nothing.
-            _ if clients < running => Some(format!("MPS has {clients} clients for {running} running tenants")),
-            _ => None,
+        if health.state == State::Fault {
+            return Some("the MPS server is in FAULT: a client's error ended every client".to_owned());
         }
+        // A client whose daemon is out of reach runs without MPS and says nothing.
+        (clients < running).then(|| format!("MPS has {clients} clients for {running} running tenants"))
     }
 }
 

@@ -31,7 +31,7 @@ const WINDOW: Nanoseconds = Nanoseconds(800_000_000);
 /// The same of a point of the exhaustive grid, of which there are many.
 const GRID: (Nanoseconds, Nanoseconds) = (Nanoseconds(100_000_000), Nanoseconds(500_000_000));
 /// Points of the grid that are measured again, and how often, so that the best is not merely the luckiest.
-const FINALISTS: usize = 5;
+const FINALISTS: usize = 8;
 const FINALS: usize = 4;
 
 /// Searches, records the search, and runs the chosen setting as an arm.
@@ -142,9 +142,7 @@ fn grid(
         observer.probe(&format!("grid: point {} of {}", number + 1, all.len()));
         points.extend(measure(pool, score, percent, GRID, 1)?);
     }
-    points.sort_by(|one: &TuningPoint, other| other.aggregate.total_cmp(&one.aggregate));
-    let best = points.iter().filter(|point| point.worst_slo <= 1.0).map(|point| point.percent.clone());
-    let mut finalists: Vec<Vec<Percent>> = best.take(FINALISTS).collect();
+    let mut finalists = score::finalists(&points, FINALISTS);
     finalists.extend(chosen.filter(|chosen| !finalists.contains(chosen)));
     let mut finals: Vec<Vec<TuningPoint>> = vec![Vec::new(); finalists.len()];
     for _ in 0..FINALS {

@@ -74,6 +74,25 @@ pub(super) fn mean(points: &[TuningPoint]) -> Option<TuningPoint> {
     })
 }
 
+/// The points of a grid worth measuring again: those with the highest aggregate among those that seem to keep every SLO.
+///
+/// A point of the grid is one short window, in which a tail percentile is a few requests; so a point seems to keep its SLOs
+/// when the median over it and its neighbours (5 % away in any tenant) does.
+pub(super) fn finalists(points: &[TuningPoint], count: usize) -> Vec<Vec<Percent>> {
+    let near = |one: &TuningPoint, other: &TuningPoint| {
+        one.percent.iter().zip(&other.percent).all(|(one, other)| one.get().abs_diff(other.get()) <= 5)
+    };
+    let smooth = |point: &TuningPoint| {
+        let mut ratios: Vec<f64> =
+            points.iter().filter(|other| near(point, other)).map(|other| other.worst_slo).collect();
+        ratios.sort_by(f64::total_cmp);
+        ratios.get(ratios.len() / 2).copied().unwrap_or(f64::MAX)
+    };
+    let mut kept: Vec<&TuningPoint> = points.iter().filter(|point| smooth(point) <= 1.0).collect();
+    kept.sort_by(|one, other| other.aggregate.total_cmp(&one.aggregate));
+    kept.into_iter().take(count).map(|point| point.percent.clone()).collect()
+}
+
 fn rate(window: &Window) -> f64 {
     let seconds = window.length.seconds();
     if seconds > 0.0 { window.work.units / seconds } else { 0.0 }
@@ -127,6 +146,27 @@ mod tests {
         let point = score.point(&percent, &[vec![window(900.0, &[(100, 90), (480, 10)]), window(10.0, &[])]]);
         assert!((point.aggregate - 1.4).abs() < 1e-9, "{point:?}");
         assert!((point.worst_slo - 2.0).abs() < 1e-9, "{point:?}");
+    }
+
+    #[test]
+    fn one_unlucky_window_does_not_put_a_point_out_of_the_finals_nor_a_lucky_one_in() {
+        let percent = |number: u8| Percent::try_from(number).expect("percent");
+        let point = |share: u8, aggregate: f64, worst_slo: f64| TuningPoint {
+            percent: vec![percent(share)],
+            aggregate,
+            worst_slo,
+            progress: vec![aggregate],
+        };
+        let grid = [
+            point(20, 1.0, 0.8),
+            point(25, 1.1, 1.4),
+            point(30, 1.2, 0.9),
+            point(60, 1.5, 2.0),
+            point(65, 1.6, 0.9),
+            point(70, 1.7, 2.0),
+        ];
+        let shares: Vec<u8> = finalists(&grid, 9).iter().map(|percent| percent[0].get()).collect();
+        assert_eq!(shares, [25, 20]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use cotenant_gpu::{Nvml, ProcessTable, Sampler};
 use cotenant_model::gpu::{Driver, Gpu};
 use cotenant_model::run::{Price, Program, Settings};
 use cotenant_model::workload::Workload;
-use cotenant_model::{Arm, Clock, GpuReader, GpuUuid, Nanoseconds};
+use cotenant_model::{Arm, Clock, GpuReader as _, GpuUuid, Nanoseconds};
 use cotenant_mps::{GpuLock, LockError, Outcome, Reaped, Registry, Role, RunRoot};
 
 use super::Arguments;
@@ -25,6 +25,9 @@ const REPEATS: u32 = 3;
 const DURATION: Nanoseconds = Nanoseconds(5_000_000_000);
 /// Load before a window when neither says.
 const WARMUP: Nanoseconds = Nanoseconds(1_000_000_000);
+
+/// Name of a run's folder under the run root, before its process id.
+const RUN_FOLDER: &str = "run-";
 
 /// Why a comparison cannot begin.
 #[derive(Debug)]
@@ -62,14 +65,9 @@ pub(super) fn prepare(arguments: &Arguments, workload: Workload) -> Result<Prepa
         Ok(nvml) => nvml,
         Err(error) => return Err(no_gpu(&error, workload)),
     };
-    let (gpu, driver) = match choose(&nvml, &arguments.gpu)? {
-        Some(found) => found,
-        None => {
-            return Err(Unready::NoGpu {
-                why: Failure::new(Kind::NoGpu, "no NVIDIA GPU: the driver lists no device"),
-                workload: Box::new(workload),
-            });
-        }
+    let Some((gpu, driver)) = choose(&nvml, &arguments.gpu)? else {
+        let why = Failure::new(Kind::NoGpu, "no NVIDIA GPU: the driver lists no device");
+        return Err(Unready::NoGpu { why, workload: Box::new(workload) });
     };
     let failed = |error: &dyn std::error::Error| Failure::from_error(Kind::Other, error);
     let root = RunRoot::open().map_err(|error| failed(&error))?;
@@ -77,6 +75,7 @@ pub(super) fn prepare(arguments: &Arguments, workload: Workload) -> Result<Prepa
     for reaped in registry.reap_leftovers().map_err(|error| failed(&error))? {
         tell(&reaped);
     }
+    remove_stale_folders(registry.root());
     let lock = GpuLock::acquire(registry.root(), &gpu.uuid).map_err(|error| busy(&error))?;
     let folder = arguments.out.clone().unwrap_or_else(|| default_folder(&gpu, &workload.name));
     writable(&folder)?;
@@ -103,7 +102,7 @@ impl Prepared {
         let directory = self
             .registry
             .root()
-            .subdirectory(&format!("run-{}", std::process::id()))
+            .subdirectory(&format!("{RUN_FOLDER}{}", std::process::id()))
             .map_err(|error| failed(&error))?;
         let program = std::env::current_exe().map_err(|error| failed(&error))?;
         let interrupted = || self.interrupted.load(Ordering::Relaxed);
@@ -122,6 +121,20 @@ impl Prepared {
         // Server logs of a run are of no use after it; what is left would only be found by the next run.
         drop(std::fs::remove_dir_all(directory));
         Ok(done)
+    }
+}
+
+/// Removes the log folders of runs that are over; a run's folder carries its process id.
+fn remove_stale_folders(root: &RunRoot) {
+    for entry in std::fs::read_dir(root.path()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner =
+            name.to_str().and_then(|name| name.strip_prefix(RUN_FOLDER)).and_then(|pid| pid.parse::<u32>().ok());
+        if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+            && let Err(error) = std::fs::remove_dir_all(entry.path())
+        {
+            terminal::complain(&format!("note: cannot remove `{}`: {error}", entry.path().display()));
+        }
     }
 }
 
@@ -169,12 +182,10 @@ fn choose(nvml: &Nvml, wanted: &str) -> Result<Option<(Gpu, Driver)>, Failure> {
 }
 
 fn busy(error: &LockError) -> Failure {
-    match error {
-        LockError::Held { .. } => {
-            Failure::from_error(Kind::Busy, error).hint("wait for it to end, or choose another GPU with --gpu")
-        }
-        _ => Failure::from_error(Kind::Other, error),
+    if matches!(error, LockError::Held { .. }) {
+        return Failure::from_error(Kind::Busy, error).hint("wait for it to end, or choose another GPU with --gpu");
     }
+    Failure::from_error(Kind::Other, error)
 }
 
 /// `results/GPU/DATE-NAME`, the GPU by the part of its name that tells models apart.
@@ -196,39 +207,46 @@ fn writable(folder: &Path) -> Result<(), Failure> {
     })
 }
 
-/// What a reader must know of this GPU's other users.
+/// What a reader must know: this GPU's other users, and too few repeats.
 fn notes(
     nvml: &mut Nvml,
     registry: &Registry,
     gpu: &Gpu,
     (arguments, workload): (&Arguments, &Workload),
 ) -> Vec<String> {
-    let mut notes = Vec::new();
-    match cotenant_mps::foreign_daemons(registry) {
-        Ok(daemons) => notes.extend(daemons.iter().filter(|daemon| daemon.role == Role::Control).map(|daemon| {
-            let pipe = daemon.pipe_directory.as_ref().map(|path| format!(", pipe directory {}", path.display()));
-            format!(
-                "somebody else's MPS control daemon runs here and is left alone (process {}{})",
-                daemon.pid,
-                pipe.unwrap_or_default()
-            )
-        })),
-        Err(error) => notes.push(format!("other MPS daemons could not be looked for: {}", chain(&error))),
-    }
-    match nvml.processes(&gpu.uuid) {
-        Ok(processes) => {
-            notes.extend(ProcessTable::default().foreign(&processes, &BTreeSet::new()).iter().map(|other| {
-                let command =
-                    other.command.clone().unwrap_or_else(|| "a command that cannot be seen from here".to_owned());
-                format!("another process is on this GPU and is left alone: {command} (process {})", other.process.pid)
-            }))
-        }
-        Err(error) => notes.push(format!("other processes on this GPU could not be listed: {}", chain(&error))),
-    }
+    let mut notes = other_daemons(registry);
+    notes.extend(other_processes(nvml, gpu));
     if arguments.repeats.or(workload.repeats).is_some_and(|repeats| repeats < REPEATS) {
         notes.push("fewer than 3 repeats: the spread shown is no measure of the true one".to_owned());
     }
     notes
+}
+
+fn other_daemons(registry: &Registry) -> Vec<String> {
+    let daemons = match cotenant_mps::foreign_daemons(registry) {
+        Ok(daemons) => daemons,
+        Err(error) => return vec![format!("other MPS daemons could not be looked for: {}", chain(&error))],
+    };
+    let controls = daemons.iter().filter(|daemon| daemon.role == Role::Control);
+    let tell = controls.map(|daemon| {
+        let pipe = daemon.pipe_directory.as_ref().map(|path| format!(", pipe directory {}", path.display()));
+        let place = format!("process {}{}", daemon.pid, pipe.unwrap_or_default());
+        format!("somebody else's MPS control daemon runs here and is left alone ({place})")
+    });
+    tell.collect()
+}
+
+fn other_processes(nvml: &mut Nvml, gpu: &Gpu) -> Vec<String> {
+    let processes = match nvml.processes(&gpu.uuid) {
+        Ok(processes) => processes,
+        Err(error) => return vec![format!("other processes on this GPU could not be listed: {}", chain(&error))],
+    };
+    let others = ProcessTable::default().foreign(&processes, &BTreeSet::new());
+    let tell = others.iter().map(|other| {
+        let command = other.command.clone().unwrap_or_else(|| "a command that cannot be seen from here".to_owned());
+        format!("another process is on this GPU and is left alone: {command} (process {})", other.process.pid)
+    });
+    tell.collect()
 }
 
 fn comparison(arguments: &Arguments, workload: Workload, gpu: &Gpu) -> Comparison {

@@ -1,6 +1,6 @@
 //! Progress of a comparison on standard error.
 
-use std::io::IsTerminal;
+use std::io::IsTerminal as _;
 
 use cotenant_bench::compare::Observer;
 use cotenant_model::run::Pass;
