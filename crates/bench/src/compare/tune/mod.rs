@@ -29,7 +29,7 @@ const WARMUP: Nanoseconds = Nanoseconds(200_000_000);
 /// Length of a probe's window.
 const WINDOW: Nanoseconds = Nanoseconds(800_000_000);
 /// The same of a point of the exhaustive grid, of which there are many.
-const GRID: (Nanoseconds, Nanoseconds) = (Nanoseconds(100_000_000), Nanoseconds(500_000_000));
+const GRID: (Nanoseconds, Nanoseconds) = (Nanoseconds(50_000_000), Nanoseconds(250_000_000));
 /// Points of the grid that are measured again, and how often, so that the best is not merely the luckiest.
 const FINALISTS: usize = 8;
 const FINALS: usize = 4;
@@ -48,16 +48,21 @@ pub(super) fn run(
             return Ok(());
         }
     };
-    let Some(tuning) = search(comparison, machine, observer, (run, daemon))? else { return Ok(()) };
-    let chosen = tuning.chosen.and_then(|chosen| tuning.points.get(chosen)).map(|point| point.percent.clone());
-    run.tuning = Some(tuning);
-    match chosen {
+    search(comparison, machine, observer, (run, daemon))?;
+    match run.tuning.as_ref().and_then(chosen) {
         Some(percent) => adopt(Arm::MpsPercent(percent), comparison, machine, run),
         None => {
-            note_once(run, "the tuner found no MPS percentages that keep every SLO".to_owned());
+            if run.tuning.is_some() {
+                note_once(run, "the tuner found no MPS percentages that keep every SLO".to_owned());
+            }
             Ok(())
         }
     }
+}
+
+/// The percentages that the search chose.
+fn chosen(tuning: &Tuning) -> Option<Vec<Percent>> {
+    tuning.chosen.and_then(|chosen| tuning.points.get(chosen)).map(|point| point.percent.clone())
 }
 
 fn start(machine: &Machine<'_>) -> Result<Daemon, MpsError> {
@@ -68,15 +73,17 @@ fn start(machine: &Machine<'_>) -> Result<Daemon, MpsError> {
     Ok(daemon)
 }
 
+/// Searches and records what was found; then measures the grid, where it is wanted, so that an interruption there keeps the
+/// search.
 fn search(
     comparison: &Comparison,
     machine: &Machine<'_>,
     observer: &mut dyn Observer,
     (run, daemon): (&mut Run, Daemon),
-) -> Result<Option<Tuning>, Interrupted> {
+) -> Result<(), Interrupted> {
     let Some(score) = score::Score::of(run) else {
         note_once(run, "not tuned: a tenant has no solo figures".to_owned());
-        return Ok(None);
+        return Ok(());
     };
     let settings = settings(comparison, machine);
     let mut tuner = Tuner::new(settings);
@@ -91,13 +98,12 @@ fn search(
             None => tuner.refuse(took),
         }
     }
-    let mut tuning = tuner.finish();
+    let tuning = run.tuning.insert(tuner.finish());
     if comparison.tune.is_some_and(|tune| tune.grid) {
-        let chosen = tuning.chosen.and_then(|chosen| tuning.points.get(chosen)).map(|point| point.percent.clone());
-        tuning.grid = grid(&mut pool, &score, observer, chosen)?;
+        tuning.grid = grid(&mut pool, &score, observer, chosen(tuning))?;
     }
     pool.end(machine);
-    Ok(Some(tuning))
+    Ok(())
 }
 
 /// The search's settings: processes are kept where 20 of the largest fit, and never those of servers, whose port is one.
