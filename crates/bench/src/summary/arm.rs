@@ -49,6 +49,12 @@ impl ArmSummary {
         }
     }
 
+    /// The largest slowdown of any tenant's latency: of its p99 where both sides state one, else of its median.
+    pub(super) fn worst_slowdown(&self) -> f64 {
+        let latencies = self.tenants.iter().flat_map(|tenant| tenant.latencies.values());
+        latencies.filter_map(|latency| latency.slowdown_p99.or(latency.slowdown_p50)).fold(0.0, f64::max)
+    }
+
     /// Whether the arm may be the best: a shared one that ran, in which no tenant failed or is missing and every SLO is
     /// known to be kept.
     pub(super) fn is_eligible(&self, record: &ArmRecord, tenants: &[Tenant]) -> bool {

@@ -30,7 +30,8 @@ pub struct Summary {
     /// The arms in the record's order.
     pub arms: Vec<ArmSummary>,
     /// Position in `arms` of the best: among the shared arms in which every tenant ran and every SLO was kept, the one with
-    /// the highest aggregate; `None` when there is none.
+    /// the highest aggregate; where others' 95 % intervals reach into its own, the one of those with the smallest worst
+    /// slowdown. `None` when there is none.
     pub best: Option<usize>,
     /// Price used for money.
     pub price: Option<Price>,
@@ -189,14 +190,25 @@ impl Summary {
     pub fn of(run: &Run) -> Self {
         let references = reference::references(run);
         let arms: Vec<ArmSummary> = run.arms.iter().map(|record| ArmSummary::of(record, run, &references)).collect();
-        let best = arms
+        let eligible: Vec<(usize, Estimate, f64)> = arms
             .iter()
             .zip(&run.arms)
             .enumerate()
             .filter(|(_, (arm, record))| arm.is_eligible(record, &run.tenants))
-            .filter_map(|(index, (arm, _))| Some((index, arm.aggregate?.mean)))
-            .max_by(|(_, one), (_, other)| one.total_cmp(other))
-            .map(|(index, _)| index);
-        Self { arms, best, price: run.settings.price.clone() }
+            .filter_map(|(index, (arm, _))| Some((index, arm.aggregate?, arm.worst_slowdown())))
+            .collect();
+        Self { best: best(&eligible), arms, price: run.settings.price.clone() }
     }
+}
+
+/// The position of the best among (position, aggregate, worst slowdown): the leader by aggregate, or the one of the smallest
+/// slowdown among those whose intervals reach into the leader's.
+fn best(eligible: &[(usize, Estimate, f64)]) -> Option<usize> {
+    let (_, leader, _) = eligible.iter().max_by(|(_, one, _), (_, other, _)| one.mean.total_cmp(&other.mean))?;
+    let bounds = |estimate: &Estimate| {
+        let margin = estimate.margin.unwrap_or(0.0);
+        (estimate.mean - margin, estimate.mean + margin)
+    };
+    let equals = eligible.iter().filter(|(_, aggregate, _)| bounds(aggregate).1 >= bounds(leader).0);
+    equals.min_by(|(_, _, one), (_, _, other)| one.total_cmp(other)).map(|(index, _, _)| *index)
 }

@@ -380,3 +380,14 @@ proptest! {
         prop_assert!(close(mean(summary.arms[1].aggregate), units.len() as f64));
     }
 }
+
+#[test]
+fn among_arms_that_do_equally_much_the_gentlest_is_best() {
+    let estimate = |mean: f64, margin: f64| Estimate { mean, low: mean, high: mean, margin: Some(margin), repeats: 3 };
+    let gentle = (1, estimate(2.00, 0.3), 1.3);
+    let harsh = (2, estimate(2.02, 0.3), 567.0);
+    let least = (3, estimate(1.2, 0.1), 1.0);
+    assert_eq!(best(&[gentle, harsh, least]), Some(1));
+    assert_eq!(best(&[(1, estimate(2.00, 0.005), 1.3), (2, estimate(2.02, 0.005), 567.0)]), Some(2));
+    assert_eq!(best(&[]), None);
+}
