@@ -387,7 +387,7 @@ fn among_arms_that_do_equally_much_the_gentlest_is_best() {
     let gentle = (1, estimate(2.00, 0.3), 1.3);
     let harsh = (2, estimate(2.02, 0.3), 567.0);
     let least = (3, estimate(1.2, 0.1), 1.0);
-    assert_eq!(best(&[gentle, harsh, least]), Some(1));
-    assert_eq!(best(&[(1, estimate(2.00, 0.005), 1.3), (2, estimate(2.02, 0.005), 567.0)]), Some(2));
-    assert_eq!(best(&[]), None);
+    assert_eq!(super::best(&[gentle, harsh, least]), Some(1));
+    assert_eq!(super::best(&[(1, estimate(2.00, 0.005), 1.3), (2, estimate(2.02, 0.005), 567.0)]), Some(2));
+    assert_eq!(super::best(&[]), None);
 }
