@@ -1,6 +1,6 @@
 //! What `cotenant compare` says of the machine it finds: no GPU, somebody else's MPS daemon, somebody else's processes.
 
-#![expect(clippy::disallowed_methods, reason = "tests start the program and wait for it")]
+#![expect(clippy::disallowed_methods, clippy::expect_used, reason = "tests start the program and wait for it")]
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
