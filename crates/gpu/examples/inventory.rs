@@ -42,12 +42,10 @@ fn report(reader: &mut Nvml) -> anyhow::Result<Value> {
         readings
             .push(json!({ "gpu": gpu.uuid, "samples": [first, second], "processes": processes, "commands": commands }));
     }
-    let daemons: Vec<_> = table.mps_daemons()?.iter().map(|daemon| format!("{daemon:?}")).collect();
     Ok(json!({
         "driver": reader.driver()?,
         "gpus": gpus,
         "readings": readings,
-        "mpsDaemons": daemons,
         "hasHostPids": table.has_host_pids(),
     }))
 }

@@ -14,8 +14,10 @@
 //!     └── every interval, always ────┘        drop: the thread ends at once, open windows answer `Ended`
 //! ```
 //!
-//! Where no driver is, tests load a simulated library through the very same path. The simulation alone has proven what a
-//! healthy test machine cannot show: lost GPUs, a driver that refuses, MIG devices, and absurd or stale utilisation.
+//! Where no driver is, tests load a simulated library through the very same path. An H200 with driver 580 gave every figure
+//! of a reading, the energy counter and GPM's among them, and under MPS the lists that the simulation shows: the server in
+//! the compute list, with the only utilisation, and each client with its memory in MPS's own. The simulation alone has
+//! proven what a healthy machine cannot show: lost GPUs, a driver that refuses, MIG devices, and absurd or stale utilisation.
 
 mod figures;
 mod foreign;
@@ -26,9 +28,8 @@ mod processes;
 mod reader;
 mod sampler;
 
-pub use foreign::{ForeignProcess, MpsDaemon, MpsRole, ProcessTable};
+pub use foreign::{ForeignProcess, ProcessTable};
 pub use history::{EnergySource, Failure, Observation};
 pub use open::OpenError;
-pub use processes::device_memory;
 pub use reader::{LIBRARY_VARIABLE, Nvml, ReadError};
 pub use sampler::{Sampler, SamplerError, Watch};

@@ -16,12 +16,6 @@ use crate::reader::{ReadError, failed, optional};
 /// `nvidia-smi pmon` prints one a second.
 const FRESH_MICROSECONDS: u64 = 2_000_000;
 
-/// Device memory of one process, where the driver tells it.
-#[must_use]
-pub fn device_memory(processes: &[GpuProcess], pid: u32) -> Option<Bytes> {
-    processes.iter().find(|process| process.pid == pid)?.memory
-}
-
 /// Processes on a GPU by pid, each once.
 pub(crate) fn processes(device: &Device<'_>, gpu: &GpuUuid) -> Result<Vec<GpuProcess>, ReadError> {
     let wrong = |source| failed("the compute processes", &gpu.0, source);

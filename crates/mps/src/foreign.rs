@@ -3,13 +3,11 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use crate::dialogue::Dialogue;
 use crate::process::{Identity, environment_variable, snapshot};
 use crate::registry::{Registry, RegistryError};
 
-/// Where a daemon without `CUDA_MPS_PIPE_DIRECTORY` listens, and where a client without it looks.
+/// Where a daemon without `CUDA_MPS_PIPE_DIRECTORY` listens.
 const DEFAULT_PIPE_DIRECTORY: &str = "/tmp/nvidia-mps";
 
 /// A process of MPS that this run does not own.
@@ -59,22 +57,6 @@ pub fn foreign_daemons(registry: &Registry) -> Result<Vec<ForeignDaemon>, Regist
     Ok(found.filter(|daemon| daemon.cotenant != Some(own)).collect())
 }
 
-/// Whether a daemon answers where a client without any setting looks: `$CUDA_MPS_PIPE_DIRECTORY`, else
-/// `/tmp/nvidia-mps`. Names that directory when one does.
-#[must_use]
-pub fn default_daemon(program: &Path) -> Option<PathBuf> {
-    let set = std::env::var_os("CUDA_MPS_PIPE_DIRECTORY").map(PathBuf::from);
-    answering(program, set.unwrap_or_else(|| DEFAULT_PIPE_DIRECTORY.into()))
-}
-
-fn answering(program: &Path, directory: PathBuf) -> Option<PathBuf> {
-    if !directory.join("control").exists() {
-        return None;
-    }
-    let dialogue = Dialogue::new(program.to_owned(), directory.clone(), Duration::from_secs(2));
-    dialogue.servers().is_ok().then_some(directory)
-}
-
 /// What a process is, by the name it was started under: `comm` is cut at 15 bytes, which both programs share.
 fn role_of(pid: u32) -> Option<Role> {
     let arguments = arguments_of(pid)?;
@@ -122,6 +104,7 @@ pub(crate) fn servers_of(pipe: &Path) -> Vec<Identity> {
 #[expect(clippy::disallowed_methods, reason = "these tests start daemons and wait for them")]
 mod tests {
     use std::process::{Child, Command, Stdio};
+    use std::time::Duration;
 
     use cotenant_model::GpuUuid;
     use cotenant_testkit::mps::{Installation, Script};
@@ -129,6 +112,7 @@ mod tests {
     use super::*;
     use crate::clock::Deadline;
     use crate::daemon::{Daemon, Settings};
+    use crate::dialogue::Dialogue;
     use crate::run_root::RunRoot;
 
     /// Somebody else's daemon, with its own pipe directory.
@@ -186,16 +170,5 @@ mod tests {
             assert_eq!(of(pid), Some(&wanted));
         }
         assert!(of(own.pid().unwrap()).is_none() && of(own_server).is_none());
-    }
-
-    #[test]
-    fn a_daemon_that_answers_is_told_from_a_socket_that_nobody_listens_on() {
-        let stranger = Stranger::start();
-        let program = stranger.installation.program();
-        assert_eq!(answering(&program, stranger.pipe()), Some(stranger.pipe()));
-        let empty = tempfile::tempdir().unwrap();
-        assert_eq!(answering(&program, empty.path().to_owned()), None);
-        drop(std::os::unix::net::UnixListener::bind(empty.path().join("control")).unwrap());
-        assert_eq!(answering(&program, empty.path().to_owned()), None);
     }
 }

@@ -107,12 +107,6 @@ impl State {
         matches!(self, Self::Idle | Self::Active | Self::Fault | Self::Silent)
     }
 
-    /// Whether there is no process.
-    #[must_use]
-    pub const fn is_over(self) -> bool {
-        matches!(self, Self::Stopped | Self::Failed)
-    }
-
     /// Why it is being ended, where it is.
     #[must_use]
     pub const fn verdict(self) -> Option<Verdict> {
@@ -252,6 +246,11 @@ mod tests {
         ])
     }
 
+    /// Whether there is no process.
+    fn is_over(state: State) -> bool {
+        matches!(state, State::Stopped | State::Failed)
+    }
+
     /// A world in which at most what the actions started is alive.
     #[derive(Debug, Default)]
     struct World {
@@ -311,14 +310,14 @@ mod tests {
         fn never_are_two_daemons_alive_and_no_process_is_forgotten(script in prop::collection::vec(events(), 0..60)) {
             let (state, world) = live(&script);
             prop_assert!(!world.spawned_twice);
-            prop_assert_eq!(world.alive, !state.is_over());
+            prop_assert_eq!(world.alive, !is_over(state));
         }
 
         #[test]
         fn what_is_over_has_been_swept(script in prop::collection::vec(events(), 0..60)) {
             let (state, world) = live(&script);
             let started = script.contains(&Event::Start);
-            prop_assert!(!state.is_over() || !started || world.swept || state == State::Stopped);
+            prop_assert!(!is_over(state) || !started || world.swept || state == State::Stopped);
             prop_assert!(state != State::Failed || world.swept);
         }
 

@@ -20,7 +20,8 @@ pub const MPS_VARIABLES: &[&str] = &[
 /// What one client of a daemon may use; `None` means no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct ClientLimits {
-    /// Share of the streaming multiprocessors: a cap, not a reservation, rounded down by the driver.
+    /// Share of the streaming multiprocessors: a cap, not a reservation, rounded down by the driver. On an H200 (132) with
+    /// driver 580 it goes down to pairs: 92 at 70 %, 66 at 50 %, 38 at 30 %, 32 at 25 %.
     pub percent: Option<Percent>,
     /// Device memory, CUDA's own allocations included, in whole mebibytes rounded down (at least one). Managed memory
     /// is not counted by the driver.

@@ -143,6 +143,11 @@ impl Stat {
     const fn lives(&self) -> bool {
         !matches!(self.state, 'Z' | 'X')
     }
+
+    /// Whether its group or its session has this number.
+    const fn is_led_by(&self, leader: u32) -> bool {
+        self.group == leader || self.session == leader
+    }
 }
 
 /// Every living process that `/proc` shows.
@@ -182,7 +187,7 @@ pub struct Ended {
 /// for: members of its group that outlive it are found only while its process id cannot be reused.
 #[must_use]
 pub fn end_process_group(leader: &Identity, grace: Duration) -> Ended {
-    end(|| family(leader, None), grace)
+    end(|| certain_family(leader, None), grace)
 }
 
 /// Ends what `members` names, asking again for those that appear meanwhile.
@@ -207,38 +212,50 @@ pub(crate) fn end(members: impl Fn() -> Vec<Identity>, grace: Duration) -> Ended
     Ended { asked, killed: killed.len(), survivors }
 }
 
-/// A process with its group, session and descendants, as long as that can be said for certain.
+/// The living processes that belong to a process: itself, the group and the session it leads, and the descendants of them
+/// all, as far as `/proc` shows them.
 ///
-/// While the leader's number is its own (it lives, or is a zombie), group and session of that number are its. Once it is
-/// gone the number may be somebody else's: then only processes that carry the owner's `mark` in their environment are.
-pub(crate) fn family(leader: &Identity, mark: Option<&str>) -> Vec<Identity> {
-    if !leader.is_of_here() {
-        return Vec::new();
-    }
-    let all = snapshot();
-    let related = |stat: &&Stat| stat.group == leader.pid || stat.session == leader.pid;
-    let mut pids: BTreeSet<u32> = if leader.stat().is_some() {
-        let mut pids: BTreeSet<u32> = all.iter().filter(related).map(|stat| stat.pid).collect();
-        pids.insert(leader.pid);
-        pids
-    } else {
-        let marked = |stat: &&Stat| mark.is_some() && environment_variable(stat.pid, MARK).as_deref() == mark;
-        all.iter().filter(related).filter(marked).map(|stat| stat.pid).collect()
-    };
-    add_descendants(&mut pids, &all);
-    pids.remove(&std::process::id());
-    pids.into_iter().filter_map(Identity::of).collect()
+/// The number alone says which process that is: whoever signals what is found here has to check identities first.
+#[must_use]
+pub fn family(leader: u32) -> BTreeSet<u32> {
+    relatives(leader, &snapshot())
 }
 
-fn add_descendants(pids: &mut BTreeSet<u32>, all: &[Stat]) {
+fn relatives(leader: u32, all: &[Stat]) -> BTreeSet<u32> {
+    let led = all.iter().filter(|stat| stat.is_led_by(leader)).map(|stat| stat.pid);
+    with_descendants(led.chain([leader]).collect(), all)
+}
+
+fn with_descendants(mut pids: BTreeSet<u32>, all: &[Stat]) -> BTreeSet<u32> {
     loop {
         let before = pids.len();
         let children: Vec<u32> = all.iter().filter(|stat| pids.contains(&stat.parent)).map(|stat| stat.pid).collect();
         pids.extend(children);
         if pids.len() == before {
-            return;
+            return pids;
         }
     }
+}
+
+/// The family of a process without the caller, as long as that can be said for certain.
+///
+/// While the leader's number is its own (it lives, or is a zombie), group and session of that number are its. Once it is
+/// gone the number may be somebody else's: then only processes that carry the owner's `mark` in their environment are.
+pub(crate) fn certain_family(leader: &Identity, mark: Option<&str>) -> Vec<Identity> {
+    if !leader.is_of_here() {
+        return Vec::new();
+    }
+    let mut pids = if leader.stat().is_some() { family(leader.pid) } else { marked_family(leader.pid, mark) };
+    pids.remove(&std::process::id());
+    pids.into_iter().filter_map(Identity::of).collect()
+}
+
+/// The members of a group or session that carry a mark, with their descendants.
+fn marked_family(leader: u32, mark: Option<&str>) -> BTreeSet<u32> {
+    let all = snapshot();
+    let marked = |stat: &&Stat| mark.is_some() && environment_variable(stat.pid, MARK).as_deref() == mark;
+    let members = all.iter().filter(|stat| stat.is_led_by(leader)).filter(marked).map(|stat| stat.pid).collect();
+    with_descendants(members, &all)
 }
 
 #[cfg(test)]
@@ -256,6 +273,22 @@ mod tests {
         assert_eq!(Stat::parse(line), Some(wanted));
         assert_eq!(Stat::parse("42 (truncated"), None);
         assert_eq!(Stat::parse("42 (x) S 1"), None);
+    }
+
+    #[test]
+    fn a_family_is_group_session_and_descendants_of_descendants() {
+        let stat = |pid, parent, group, session| Stat { pid, state: 'S', parent, group, session, start_time: 0 };
+        let all = [
+            stat(2, 1, 2, 1),
+            stat(3, 1, 2, 1),
+            stat(4, 1, 8, 2),
+            stat(5, 4, 5, 5),
+            stat(6, 5, 6, 6),
+            stat(7, 1, 7, 7),
+        ];
+        assert_eq!(relatives(2, &all), BTreeSet::from([2, 3, 4, 5, 6]));
+        assert_eq!(relatives(9, &all), BTreeSet::from([9]));
+        assert!(family(std::process::id()).contains(&std::process::id()));
     }
 
     #[test]
@@ -291,11 +324,11 @@ mod tests {
         let mut child = Command::new("sh").args(["-c", script]).process_group(0).spawn().unwrap();
         let leader = Identity::of(child.id()).unwrap();
         let complete = || {
-            let all = family(&leader, None);
+            let all = certain_family(&leader, None);
             all.len() >= 3 && all.iter().any(|one| Stat::of(one.pid).is_some_and(|stat| stat.state == 'T'))
         };
         assert!(Deadline::after(Duration::from_secs(10)).wait(complete));
-        let members = family(&leader, None);
+        let members = certain_family(&leader, None);
         let ended = end_process_group(&leader, Duration::from_millis(100));
         assert!(ended.killed >= 1, "the leader ignores SIGTERM: {ended:?}");
         assert_eq!(ended.survivors, Vec::<u32>::new());
@@ -312,10 +345,10 @@ mod tests {
         let orphan = leader.children().remove(0);
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(family(&leader, None).is_empty());
-        assert!(family(&leader, Some("somebody else")).is_empty());
-        assert_eq!(family(&leader, Some("me")), vec![orphan.clone()]);
-        assert_eq!(end(|| family(&leader, Some("me")), Duration::from_secs(5)).survivors, Vec::<u32>::new());
+        assert!(certain_family(&leader, None).is_empty());
+        assert!(certain_family(&leader, Some("somebody else")).is_empty());
+        assert_eq!(certain_family(&leader, Some("me")), vec![orphan.clone()]);
+        assert_eq!(end(|| certain_family(&leader, Some("me")), Duration::from_secs(5)).survivors, Vec::<u32>::new());
         assert!(!orphan.is_alive());
     }
 }

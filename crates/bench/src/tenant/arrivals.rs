@@ -14,7 +14,7 @@ use rand_distr::{Distribution as _, Exp};
 /// A closed loop has a request due at once for each stream, and another for each answer it is told of; an open loop has its
 /// own times whatever the answers do. The same load, start and seed give the same times in the same version of the program.
 #[derive(Debug)]
-pub struct Arrivals {
+pub(super) struct Arrivals {
     source: Source,
     /// Known and not yet taken: the whole queue of a closed loop, at most one request of an open one.
     due: BinaryHeap<Reverse<Nanoseconds>>,
@@ -32,7 +32,7 @@ enum Source {
 impl Arrivals {
     /// Arrivals of a load that begins at `start`; none for a tenant without one, or with a rate that is not above 0.
     #[must_use]
-    pub fn new(load: Option<&Load>, start: Nanoseconds, seed: u64) -> Self {
+    pub(super) fn new(load: Option<&Load>, start: Nanoseconds, seed: u64) -> Self {
         let mut due = BinaryHeap::new();
         let source = match load {
             None => Source::Never,
@@ -50,12 +50,12 @@ impl Arrivals {
 
     /// Whether requests are due at their own times, whatever the answers do.
     #[must_use]
-    pub const fn is_open(&self) -> bool {
+    pub(super) const fn is_open(&self) -> bool {
         matches!(self.source, Source::Poisson { .. } | Source::Constant { .. } | Source::Recorded { .. })
     }
 
     /// When the next request is due; `None` when none is until an answer comes.
-    pub fn peek(&mut self) -> Option<Nanoseconds> {
+    pub(super) fn peek(&mut self) -> Option<Nanoseconds> {
         if self.due.is_empty() {
             let next = self.source.generate()?;
             self.due.push(Reverse(next));
@@ -64,7 +64,7 @@ impl Arrivals {
     }
 
     /// Takes the next request.
-    pub fn take(&mut self) -> Option<Nanoseconds> {
+    pub(super) fn take(&mut self) -> Option<Nanoseconds> {
         let due = self.peek();
         self.due.pop();
         due
@@ -72,7 +72,7 @@ impl Arrivals {
 
     /// Tells a closed loop that a request ended at `end`, its stream free to send again after its think time or `pause`,
     /// whichever is longer. An open loop does not care.
-    pub fn answered(&mut self, end: Nanoseconds, pause: Nanoseconds) {
+    pub(super) fn answered(&mut self, end: Nanoseconds, pause: Nanoseconds) {
         if let Source::Closed { think } = self.source {
             self.due.push(Reverse(Nanoseconds(end.0.saturating_add(think.max(pause).0))));
         }

@@ -15,15 +15,15 @@
 //! [`crate::protocol::Ready`], which leads their group. A driver call that never returns holds all of this up: who started
 //! the process must kill it after a while.
 
-pub mod arrivals;
+mod arrivals;
 mod error;
 mod gpu;
-pub mod kernel;
-pub mod process;
-pub mod recorder;
-pub mod server;
+mod kernel;
+mod process;
+mod recorder;
+mod server;
 mod session;
-pub mod stop;
+mod stop;
 
 use std::io::{Read, Write};
 use std::sync::Arc;

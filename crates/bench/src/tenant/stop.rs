@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 /// Whether the tenant is to stop; it never becomes unset.
 #[derive(Debug, Default)]
-pub struct Stop {
+pub(super) struct Stop {
     set: AtomicBool,
     told: Notify,
 }
@@ -17,26 +17,26 @@ impl Stop {
     const NAP: Nanoseconds = Nanoseconds(50_000_000);
 
     /// Tells it.
-    pub fn set(&self) {
+    pub(super) fn set(&self) {
         self.set.store(true, Ordering::Release);
         self.told.notify_one();
     }
 
     /// Whether it was told; cheap enough for every step of a kernel.
     #[must_use]
-    pub fn is_set(&self) -> bool {
+    pub(super) fn is_set(&self) -> bool {
         self.set.load(Ordering::Relaxed)
     }
 
     /// Waits until it is told; for one waiter at a time.
-    pub async fn told(&self) {
+    pub(super) async fn told(&self) {
         while !self.is_set() {
             self.told.notified().await;
         }
     }
 
     /// Sleeps until the clock has reached `instant` or the order comes; `false` when the order came.
-    pub fn sleep_until(&self, clock: &dyn Clock, instant: Nanoseconds) -> bool {
+    pub(super) fn sleep_until(&self, clock: &dyn Clock, instant: Nanoseconds) -> bool {
         loop {
             if self.is_set() {
                 return false;

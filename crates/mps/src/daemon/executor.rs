@@ -224,7 +224,7 @@ impl Executor {
         };
         let (known, mark, pipe) = (std::mem::take(&mut self.servers), self.mark.clone(), self.settings.pipe());
         let members = || {
-            let mut all = process::family(&process, Some(&mark));
+            let mut all = process::certain_family(&process, Some(&mark));
             all.extend(known.iter().chain(&servers_of(&pipe)).filter(|server| server.is_alive()).cloned());
             all
         };

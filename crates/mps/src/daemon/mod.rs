@@ -19,7 +19,6 @@ use crate::life::{Event, State};
 use crate::limits::{ClientLimits, client_environment};
 use crate::program::ProgramError;
 use crate::registry::{Registry, RegistryError};
-use crate::run_root::RunRootError;
 
 use executor::Executor;
 
@@ -33,9 +32,6 @@ pub enum MpsError {
     /// There is no control program.
     #[error("MPS cannot be used")]
     Program(#[source] ProgramError),
-    /// The run root cannot hold the daemon's directory.
-    #[error("no place for an MPS control daemon")]
-    RunRoot(#[source] RunRootError),
     /// Sockets in the directory would have longer names than the kernel takes.
     #[error("{} is too long for a pipe directory: {length} bytes, at most {limit}", path.display())]
     PathTooLong {
@@ -222,15 +218,6 @@ impl Daemon {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-    }
-
-    /// Ends the GPU work of a client before its process is killed. Killing a client with work in flight can hang the
-    /// server and every other client. The client's calls then fail with CUDA error 810.
-    ///
-    /// # Errors
-    /// When the daemon has died or does not answer.
-    pub fn terminate_client(&mut self, server: u32, client: u32) -> Result<(), MpsError> {
-        self.executor.ask(&format!("terminate_client {server} {client}")).map(|_code| ())
     }
 
     /// Stops the daemon: releases its clients, tells it to quit, then SIGTERM, then SIGKILL, each with its bound; ends its

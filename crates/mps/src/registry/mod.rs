@@ -196,7 +196,7 @@ impl Registry {
 
     fn reap(&self, record: &Record) -> Reaped {
         let mark = mark_of(&record.owner);
-        let members = || process::family(&record.process, Some(&mark));
+        let members = || process::certain_family(&record.process, Some(&mark));
         let found = !members().is_empty();
         let ended = record
             .daemon

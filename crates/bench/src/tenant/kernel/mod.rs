@@ -24,7 +24,7 @@ use super::stop::Stop;
 use crate::protocol::WindowPlan;
 
 /// Work that is done step by step: a token, a product, a burst, a copy.
-pub trait Steps {
+pub(super) trait Steps {
     /// Why a step failed.
     type Error;
 
@@ -37,7 +37,7 @@ pub trait Steps {
 
 /// What a kernel tenant serves.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Service {
+pub(super) struct Service {
     /// The tenant's name.
     pub tenant: String,
     /// Steps of one request.
@@ -52,7 +52,7 @@ pub struct Service {
 
 /// What the loop needs of its process.
 #[derive(Clone, Copy)]
-pub struct Host<'a> {
+pub(super) struct Host<'a> {
     /// The clock of the host.
     pub clock: &'a dyn Clock,
     /// The order to stop.
@@ -68,7 +68,7 @@ impl std::fmt::Debug for Host<'_> {
 impl Service {
     /// What `tenant` serves with `kernel` under `load`.
     #[must_use]
-    pub fn new(tenant: &str, kernel: &Kernel, load: Option<&Load>) -> Self {
+    pub(super) fn new(tenant: &str, kernel: &Kernel, load: Option<&Load>) -> Self {
         let steps = kernel.steps_per_request();
         Self {
             tenant: tenant.to_owned(),
@@ -85,7 +85,7 @@ impl Service {
 ///
 /// # Errors
 /// The first error of a step; nothing of the window is kept then.
-pub fn serve<S: Steps>(
+pub(super) fn serve<S: Steps>(
     steps: &mut S,
     service: &Service,
     plan: &WindowPlan,

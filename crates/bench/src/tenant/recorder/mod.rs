@@ -26,7 +26,7 @@ use crate::protocol::WindowPlan;
 
 /// Records one window.
 #[derive(Debug)]
-pub struct Recorder {
+pub(super) struct Recorder {
     open: Nanoseconds,
     close: Nanoseconds,
     unit: WorkUnit,
@@ -43,7 +43,7 @@ pub struct Recorder {
 
 /// A request on its way.
 #[derive(Debug)]
-pub struct Request {
+pub(super) struct Request {
     /// When it was meant to start: every latency counts from here.
     due: Nanoseconds,
     /// How late the load generator began it though it was free to begin.
@@ -57,18 +57,18 @@ pub struct Request {
 
 impl Request {
     /// Most gaps that are given room before the load begins.
-    pub const ROOM: usize = 1 << 16;
+    pub(super) const ROOM: usize = 1 << 16;
 
     /// Room for requests of `tokens` tokens; one `Request` serves any number of them, one after the other.
     #[must_use]
-    pub fn with_room(tokens: u32) -> Self {
+    pub(super) fn with_room(tokens: u32) -> Self {
         let room = usize::try_from(tokens).unwrap_or(Self::ROOM).min(Self::ROOM);
         let never = Nanoseconds(0);
         Self { due: never, lag: never, first: None, last: never, tokens: 0, gaps: Vec::with_capacity(room) }
     }
 
     /// Begins the next request.
-    pub fn begin(&mut self, due: Nanoseconds, lag: Nanoseconds) {
+    pub(super) fn begin(&mut self, due: Nanoseconds, lag: Nanoseconds) {
         self.due = due;
         self.lag = lag;
         self.first = None;
@@ -89,11 +89,11 @@ impl Request {
 
 impl Recorder {
     /// Most distinct messages of failed requests that are kept.
-    pub const MESSAGES: usize = 8;
+    pub(super) const MESSAGES: usize = 8;
 
     /// A recorder of a window, of a tenant whose throughput counts `unit`.
     #[must_use]
-    pub fn new(plan: &WindowPlan, unit: WorkUnit) -> Self {
+    pub(super) fn new(plan: &WindowPlan, unit: WorkUnit) -> Self {
         Self {
             open: plan.open,
             close: plan.close,
@@ -115,7 +115,7 @@ impl Recorder {
     }
 
     /// Counts `units` of work done between two instants, by the fraction of that time inside the window.
-    pub fn work(&mut self, begin: Nanoseconds, end: Nanoseconds, units: f64) {
+    pub(super) fn work(&mut self, begin: Nanoseconds, end: Nanoseconds, units: f64) {
         let (from, to) = (begin.max(self.open), end.min(self.close));
         if from < to {
             self.work.units += units * (to.0 - from.0) as f64 / (end.0 - begin.0) as f64;
@@ -126,14 +126,14 @@ impl Recorder {
 
     /// Counts `units` of work that came all at once, whole when that was inside the window: what a server streams, for when
     /// it began on a token is not known.
-    pub fn arrived(&mut self, at: Nanoseconds, units: f64) {
+    pub(super) fn arrived(&mut self, at: Nanoseconds, units: f64) {
         if self.holds(at) {
             self.work.units += units;
         }
     }
 
     /// A token of `request`, or a step of a kernel without tokens, is done at `at`; `last` says that the request is, too.
-    pub fn token(&mut self, request: &mut Request, at: Nanoseconds, last: bool) {
+    pub(super) fn token(&mut self, request: &mut Request, at: Nanoseconds, last: bool) {
         let inside = self.holds(at);
         if request.first.is_some() {
             let gap = at.0.saturating_sub(request.last.0);
@@ -152,7 +152,7 @@ impl Recorder {
     }
 
     /// `request` ended well with its last token. `tokens` is the server's own count where it differs from the pieces seen.
-    pub fn complete(&mut self, request: &mut Request, tokens: Option<u64>) {
+    pub(super) fn complete(&mut self, request: &mut Request, tokens: Option<u64>) {
         let Some(first) = request.first.filter(|_first| self.holds(request.last)) else { return };
         self.work.completed += 1;
         let end_to_end = request.last.0.saturating_sub(request.due.0);
@@ -173,7 +173,7 @@ impl Recorder {
     }
 
     /// A request ended in an error at `at`.
-    pub fn fail(&mut self, at: Nanoseconds, message: &str) {
+    pub(super) fn fail(&mut self, at: Nanoseconds, message: &str) {
         if !self.holds(at) {
             return;
         }
@@ -186,7 +186,7 @@ impl Recorder {
     }
 
     /// An open-loop request that was due at `due` has not ended by the window's close.
-    pub fn leave(&mut self, due: Nanoseconds) {
+    pub(super) fn leave(&mut self, due: Nanoseconds) {
         if due < self.close {
             self.unfinished.record(self.close.0 - due.0);
         }
@@ -194,7 +194,7 @@ impl Recorder {
 
     /// The record of the window.
     #[must_use]
-    pub fn finish(self, tenant: &str) -> Window {
+    pub(super) fn finish(self, tenant: &str) -> Window {
         let metrics = [
             (Metric::Ttft, self.time_to_first_token),
             (Metric::Tpot, self.time_per_token),

@@ -51,7 +51,7 @@ pub enum StartError {
 
 /// A running model server; stopped, its whole process group with it, when dropped.
 #[derive(Debug)]
-pub struct ServerProcess {
+pub(super) struct ServerProcess {
     child: Child,
     /// `None` when it was gone before it could be looked at.
     identity: Option<Identity>,
@@ -66,7 +66,7 @@ impl ServerProcess {
     ///
     /// # Errors
     /// When the log cannot be opened or the program not be run.
-    pub fn start(server: &Server, launcher: &[String], log: Option<&Path>) -> Result<Self, StartError> {
+    pub(super) fn start(server: &Server, launcher: &[String], log: Option<&Path>) -> Result<Self, StartError> {
         let (program, arguments) = words(server, launcher)?;
         let log = log.map(Log::open).transpose()?;
         let (output, errors) = match &log {
@@ -89,13 +89,13 @@ impl ServerProcess {
 
     /// Its process id, which is also the id of its process group.
     #[must_use]
-    pub fn pid(&self) -> u32 {
+    pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// How it ended, once it has; its last log lines with it.
     #[must_use]
-    pub fn ended(&self) -> Option<String> {
+    pub(super) fn ended(&self) -> Option<String> {
         // Left unreaped: its group is told from others by its process id, which must not be reused before it is stopped.
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let status = waitid(WaitId::Pid(Pid::from_child(&self.child)), options).ok().flatten()?;
@@ -107,12 +107,12 @@ impl ServerProcess {
 
     /// The last lines it wrote since it was started, joined with ` | `; `None` when it wrote none or has no log.
     #[must_use]
-    pub fn last_lines(&self) -> Option<String> {
+    pub(super) fn last_lines(&self) -> Option<String> {
         self.log.as_ref().and_then(|log| log.last_lines().ok().flatten())
     }
 
     /// Stops it and what it started: SIGTERM, and SIGKILL to what is left after 5 s.
-    pub fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         if let Some(identity) = self.identity.take() {
             let ended = end_process_group(&identity, GRACE);
             if !ended.survivors.is_empty() {

@@ -21,9 +21,9 @@ use cotenant_model::workload::{Load, Server};
 use cotenant_model::{Clock as _, Nanoseconds};
 use tokio::runtime::Runtime;
 
-pub use self::child::{ServerProcess, StartError};
+use self::child::{ServerProcess, StartError};
 use self::client::Client;
-pub use self::variables::{VariableError, fill};
+use self::variables::{VariableError, fill};
 use super::process;
 use super::stop::Stop;
 use crate::clock::MonotonicClock;

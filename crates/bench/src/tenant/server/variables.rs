@@ -25,7 +25,7 @@ pub enum VariableError {
 ///
 /// # Errors
 /// The first variable that is missing or malformed.
-pub fn fill(server: &Server, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Server, VariableError> {
+pub(super) fn fill(server: &Server, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Server, VariableError> {
     let mut filled = server.clone();
     filled.endpoint = expand(&server.endpoint, lookup)?;
     for word in filled.command.iter_mut().flatten() {
