@@ -8,10 +8,10 @@
 //! An interruption ends the pass that runs, takes everything down, and keeps the passes before it.
 
 mod pass;
-pub mod preflight;
+mod preflight;
 mod processes;
-pub mod schedule;
-pub mod strategy;
+mod schedule;
+mod strategy;
 mod tune;
 pub mod worker;
 

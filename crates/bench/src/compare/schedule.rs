@@ -10,7 +10,7 @@ use cotenant_model::workload::{Engine, Tenant};
 
 /// One pass to run: an arm with the positions of the tenants that take part.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PassPlan {
+pub(super) struct PassPlan {
     /// Repeat, from 0.
     pub repeat: u32,
     /// Position of the arm among the comparison's arms.
@@ -23,7 +23,7 @@ pub struct PassPlan {
 ///
 /// `solo` has a pass for each tenant that does work which no earlier tenant does; any other arm one pass with all tenants.
 #[must_use]
-pub fn repeat(number: u32, arms: &[Arm], tenants: &[Tenant]) -> Vec<PassPlan> {
+pub(super) fn repeat(number: u32, arms: &[Arm], tenants: &[Tenant]) -> Vec<PassPlan> {
     let mut order: Vec<usize> = (0..arms.len()).collect();
     order.sort_by_key(|&arm| arms.get(arm) != Some(&Arm::Solo));
     if !order.is_empty() {

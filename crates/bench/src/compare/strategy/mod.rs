@@ -24,10 +24,10 @@ pub struct Site {
 /// MPS did not come up.
 #[derive(Debug, thiserror::Error)]
 #[error("could not start MPS")]
-pub struct StrategyError(#[source] cotenant_mps::MpsError);
+pub(super) struct StrategyError(#[source] cotenant_mps::MpsError);
 
 /// One way to share the GPU.
-pub trait Strategy {
+pub(super) trait Strategy {
     /// Why this arm cannot run here, with the fix; `None` when it can.
     fn refusal(&self, site: &Site, tenants: &[Tenant]) -> Option<String>;
 
@@ -39,7 +39,7 @@ pub trait Strategy {
 }
 
 /// A GPU that is set up for tenants; dropping it takes everything down.
-pub trait Stage: std::fmt::Debug {
+pub(super) trait Stage: std::fmt::Debug {
     /// Environment of the tenant at `position`.
     fn environment(&self, position: usize, tenant: &Tenant) -> Vec<(String, String)>;
 
@@ -51,7 +51,7 @@ pub trait Stage: std::fmt::Debug {
 
 /// The strategy of an arm.
 #[must_use]
-pub fn of(arm: &Arm) -> Box<dyn Strategy> {
+pub(super) fn of(arm: &Arm) -> Box<dyn Strategy> {
     match arm {
         Arm::Solo | Arm::TimeSlicing => Box::new(plain::Plain),
         Arm::Mps | Arm::MpsPercent(_) | Arm::MpsMemory => Box::new(mps::Mps { arm: arm.clone() }),

@@ -1,14 +1,12 @@
 //! CUDA MPS: a control daemon of our own for the time of a pass, every tenant its client.
 
+use cotenant_model::Arm;
 use cotenant_model::workload::Tenant;
-use cotenant_model::{Arm, Bytes};
 use cotenant_mps::life::State;
 use cotenant_mps::{ClientLimits, Daemon, Settings};
 
 use super::{Site, Stage, Strategy, StrategyError, already_running};
-
-/// Device memory of a kernel tenant beside its buffers: its CUDA context and module, seen at 0.5 GiB on an H200, with room.
-const CONTEXT: Bytes = Bytes::mebibytes(1024);
+use crate::compare::preflight::memory_limit;
 
 /// MPS with the limits of an arm.
 #[derive(Debug)]
@@ -68,9 +66,4 @@ impl Stage for MpsStage {
         // A client whose daemon is out of reach runs without MPS and says nothing.
         (clients < running).then(|| format!("MPS has {clients} clients for {running} running tenants"))
     }
-}
-
-/// What a tenant may take: its stated `memory`, else a kernel's buffers and context.
-fn memory_limit(tenant: &Tenant) -> Option<Bytes> {
-    tenant.memory.or_else(|| tenant.expected_memory().map(|buffers| Bytes(buffers.0 + CONTEXT.0)))
 }
