@@ -96,7 +96,7 @@ impl Device {
     }
 
     /// Streaming multiprocessors this process's context may use (`cuCtxGetExecAffinity`); `None` where the driver does
-    /// not say, as without MPS.
+    /// not say. Driver 580 says 132 on a whole H200, also without MPS, and 66 and 32 for MPS clients at 50 and 25 %.
     #[must_use]
     pub fn usable_multiprocessors(&self) -> Option<u32> {
         self.context.affinity()

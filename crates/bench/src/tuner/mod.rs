@@ -10,7 +10,9 @@
 //! (one through the hand-measured points of a decoder beside matrix products, linear sharing, saturating bandwidth, a
 //! cliff, a hill with a target that is not monotone, no targets) under 2 % of noise, the choice's true aggregate is within
 //! 2 % of the whole grid's best in 97 to 100 % of the searches, never more than 7 % off, its true SLO ratio never above
-//! 1.006, in 27 to 50 probes and at most 60 s by the default cost model.
+//! 1.006, in 27 to 50 probes and at most 60 s by the default cost model. On an H200 one search has been held against the
+//! whole grid, a half-busy decoder beside matrix products: 33 settings in 59 s, and a choice within 1 % of the grid's best
+//! setting that kept the target.
 //!
 //! ```text
 //! opening ─ next ─▶ probing ─ record / refuse ─▶ opening … improving ─ next ─▶ probing ─▶ … ─ next = None ─▶ finish

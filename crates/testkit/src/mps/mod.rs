@@ -8,9 +8,10 @@
 //! A [`Script`] in a file beside the program, read again at each command, makes it misbehave. It lies beside the program
 //! because a daemon is started with a clean environment.
 //!
-//! Seen on driver 580 and imitated: the blocking `quit` without a time limit, `Unknown command`, the order of log lines,
-//! silence of `set_default_device_pinned_mem_limit`. From documentation alone: the header of `ps`, the code that
-//! `terminate_client` prints, `shutdown_server`, `device_query`.
+//! Seen on driver 580 and imitated: `get_server_list`, `get_client_list`, `start_server -uid`, the blocking `quit` without a
+//! time limit, `Unknown command`, the order of log lines, silence of `set_default_device_pinned_mem_limit`. From
+//! documentation alone: the status `FAULT`, the header of `ps`, the code that `terminate_client` prints, `shutdown_server`,
+//! `device_query`.
 
 mod caller;
 mod client;
