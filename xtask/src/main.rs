@@ -21,7 +21,7 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask")]
 enum Chore {
-    /// Check the layers of the crates and the size bounds of functions and files.
+    /// Check the rules of the house: layers of the crates, sizes of functions and files, lints, words and links.
     Check,
     /// Compile the load kernels to the PTX that is checked in.
     Ptx(ptx::Arguments),

@@ -1,7 +1,8 @@
 //! `cargo xtask check`: the rules of the house that no compiler knows.
 //!
-//! Layers of the crates, lints that all of them keep, size bounds of functions and files, where `unsafe` may stand, that every crate says what it
-//! owns, words that must not be committed, and links that lead nowhere. `docs/design/0001-house.md` has the reasons.
+//! Layers of the crates, lints that all of them keep, size bounds of functions and files, where `unsafe` may stand, that
+//! every crate says what it owns, words that must not be committed, and links that lead nowhere.
+//! `docs/design/0001-house.md` has the reasons.
 
 mod finding;
 mod layers;
