@@ -151,24 +151,17 @@ mod tests {
     #[test]
     fn one_unlucky_window_does_not_put_a_point_out_of_the_finals_nor_a_lucky_one_in() {
         let percent = |number: u8| Percent::try_from(number).expect("percent");
-        let point = |share: u8, aggregate: f64, worst_slo: f64| TuningPoint {
+        let point = |(share, worst_slo): (u8, f64)| TuningPoint {
             percent: vec![percent(share)],
-            aggregate,
+            aggregate: f64::from(share),
             worst_slo,
-            progress: vec![aggregate],
+            progress: Vec::new(),
         };
-        let grid = [
-            point(15, 0.9, 0.7),
-            point(20, 1.0, 0.8),
-            point(25, 1.1, 1.4),
-            point(30, 1.2, 0.9),
-            point(35, 1.3, 0.9),
-            point(60, 1.5, 2.0),
-            point(65, 1.6, 0.9),
-            point(70, 1.7, 2.0),
-        ];
-        let shares: Vec<u8> = finalists(&grid, 9).iter().map(|percent| percent[0].get()).collect();
-        assert_eq!(shares, [35, 30, 25, 20, 15]);
+        let unlucky = [(15, 0.8), (20, 0.8), (25, 1.4), (30, 0.9), (35, 0.95)];
+        let lucky = [(55, 1.8), (60, 2.0), (65, 0.9), (70, 2.0)];
+        let grid: Vec<TuningPoint> = unlucky.into_iter().chain(lucky).map(point).collect();
+        let shares: Vec<u8> = finalists(&grid, 4).iter().map(|percent| percent[0].get()).collect();
+        assert_eq!(shares, [35, 30, 25, 20]);
     }
 
     #[test]
