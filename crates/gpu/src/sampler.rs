@@ -1,11 +1,11 @@
 //! A thread that reads one GPU at an interval, off the hot path of what is measured.
 
-use std::error::Error;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
+use cotenant_model::cause::chain;
 use cotenant_model::gpu::GpuProcess;
 use cotenant_model::{Clock, GpuReader, GpuUuid, Nanoseconds};
 
@@ -62,10 +62,9 @@ struct Window {
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Sampler {
-    /// The interval that disturbs no measurement: below it monitors have been seen to slow the GPU's own work.
-    pub const INTERVAL: Nanoseconds = Nanoseconds(250_000_000);
-
     /// Starts sampling a GPU at once. `clock` must be the one that windows are given in.
+    ///
+    /// An interval of 250 ms disturbs no measurement; below it monitors have been seen to slow the GPU's own work.
     ///
     /// # Errors
     /// When the operating system refuses the thread. A GPU that cannot be read is reported with each window instead.
@@ -173,7 +172,7 @@ impl<R: GpuReader> Worker<R> {
         self.last = Some(now);
         match self.reader.sample(&self.gpu) {
             Ok(sample) => self.history.push(now, sample),
-            Err(error) => self.history.fail(now, with_causes(&error)),
+            Err(error) => self.history.fail(now, chain(&error, ": ")),
         }
         let halfway =
             |window: &&mut Window| window.processes.is_none() && (window.middle()..=window.end).contains(&now);
@@ -182,7 +181,7 @@ impl<R: GpuReader> Worker<R> {
             return;
         }
         let processes = self.reader.processes(&self.gpu).unwrap_or_else(|error| {
-            self.history.fail(now, with_causes(&error));
+            self.history.fail(now, chain(&error, ": "));
             Vec::new()
         });
         for window in &mut waiting {
@@ -213,18 +212,6 @@ fn next_reading(last: Nanoseconds, interval: Nanoseconds, edges: impl Iterator<I
     let regular = Nanoseconds(last.0 + interval.0);
     let edge = edges.filter(|edge| *edge > last).min();
     edge.filter(|edge| edge.0 < regular.0 + interval.0 / 2).unwrap_or(regular)
-}
-
-/// An error with its causes in one line.
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

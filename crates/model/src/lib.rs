@@ -5,6 +5,7 @@
 //! It refuses all input and output: reading a file, a clock or a GPU is the caller's business.
 
 pub mod arm;
+pub mod cause;
 pub mod document;
 pub mod gpu;
 pub mod histogram;

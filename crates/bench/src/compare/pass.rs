@@ -2,6 +2,7 @@
 
 use cotenant_gpu::Watch;
 use cotenant_model::Nanoseconds;
+use cotenant_model::cause::chain;
 use cotenant_model::run::{Pass, Telemetry, Window};
 use cotenant_model::workload::{Engine, Tenant};
 
@@ -52,7 +53,7 @@ pub(super) fn run(
     let Some(arm) = comparison.arms.get(plan.arm) else { return Ok((empty(plan, Vec::new()), Vec::new())) };
     let mut stage = match strategy::of(arm).begin(&machine.site) {
         Ok(stage) => stage,
-        Err(error) => return Ok((empty(plan, all_failed(&tenants, &explain(&error))), Vec::new())),
+        Err(error) => return Ok((empty(plan, all_failed(&tenants, &chain(&error, ": "))), Vec::new())),
     };
     let mut seats = seat_all(machine, comparison, stage.as_ref(), &tenants)?;
     let window = window(machine, comparison, u64::from(plan.repeat), plan.repeat == 0);
@@ -108,7 +109,7 @@ pub(super) fn spawn<'a>(
         server_log: matches!(tenant.engine, Engine::Server(_)).then_some(log),
     };
     let worker = Worker::spawn(&machine.launch, &plan, environment);
-    Seat { tenant, worker: worker.map_err(|error| explain(&error)), notes: Vec::new() }
+    Seat { tenant, worker: worker.map_err(|error| chain(&error, ": ")), notes: Vec::new() }
 }
 
 /// Waits until a tenant is ready; one that is not loses its seat.
@@ -121,7 +122,7 @@ pub(super) fn settle(machine: &Machine<'_>, seat: &mut Seat<'_>) -> Result<(), I
     match worker.wait_ready(limit, machine.patience()) {
         Ok(ready) => seat.notes = ready.notes,
         Err(WorkerError::Interrupted) => return Err(Interrupted),
-        Err(error) => seat.worker = Err(explain(&error)),
+        Err(error) => seat.worker = Err(chain(&error, ": ")),
     }
     Ok(())
 }
@@ -140,7 +141,7 @@ pub(super) fn measure(machine: &Machine<'_>, seats: &mut [Seat<'_>], plan: Windo
     let mut windows = answers(machine, seats, plan)?;
     let (telemetry, notes) = match watch.and_then(Watch::finish) {
         Ok(observation) => (observation.telemetry.clone(), observation.notes()),
-        Err(error) => (Telemetry::default(), vec![format!("a window has no telemetry: {}", explain(&error))]),
+        Err(error) => (Telemetry::default(), vec![format!("a window has no telemetry: {}", chain(&error, ": "))]),
     };
     for (seat, window) in seats.iter().zip(&mut windows) {
         if let (Some(process), Ok(worker)) = (&mut window.process, &seat.worker) {
@@ -160,7 +161,7 @@ pub(super) fn answers(
         if let Ok(worker) = &mut seat.worker
             && let Err(error) = worker.order(&Command::Run(plan))
         {
-            seat.worker = Err(explain(&error));
+            seat.worker = Err(chain(&error, ": "));
         }
     }
     let deadline = Nanoseconds(plan.close.0 + ANSWER.0);
@@ -176,7 +177,7 @@ fn answer(machine: &Machine<'_>, seat: &mut Seat<'_>, deadline: Nanoseconds) -> 
         Ok(window) => Ok(window),
         Err(WorkerError::Interrupted) => Err(Interrupted),
         Err(error) => {
-            let failure = explain(&error);
+            let failure = chain(&error, ": ");
             let window = failed(seat.tenant, &failure);
             seat.worker = Err(failure);
             Ok(window)
@@ -218,10 +219,4 @@ fn all_failed(tenants: &[(usize, &Tenant)], failure: &str) -> Vec<Window> {
 
 fn failed(tenant: &Tenant, failure: &str) -> Window {
     Window { tenant: tenant.name.clone(), failure: Some(failure.to_owned()), ..Window::default() }
-}
-
-/// An error with its causes, joined with `: `.
-pub(super) fn explain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -1,7 +1,6 @@
 //! Why a tenant cannot go on.
 
 use std::any::Any;
-use std::error::Error;
 use std::io;
 
 use super::gpu::KernelError;
@@ -56,18 +55,6 @@ impl TenantError {
     }
 }
 
-/// An error and its causes joined with `: `.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,11 +68,5 @@ mod tests {
         ] {
             assert_eq!(TenantError::panicked(payload.as_ref()).to_string(), words);
         }
-    }
-
-    #[test]
-    fn causes_are_joined() {
-        let error = TenantError::Input(io::Error::other("pipe is closed"));
-        assert_eq!(chain(&error), "cannot read orders: pipe is closed");
     }
 }

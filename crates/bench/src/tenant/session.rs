@@ -5,10 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 
+use cotenant_model::cause::chain;
 use cotenant_model::run::{Process, Window};
 use cotenant_model::workload::Engine;
 
-use super::error::{TenantError, chain};
+use super::error::TenantError;
 use super::gpu::KernelTenant;
 use super::kernel::Host;
 use super::server::ServerTenant;
@@ -102,7 +103,7 @@ impl Session {
         match &outcome {
             // Where reports cannot be written nobody is left to read one.
             Ok(()) | Err(TenantError::Output(_)) => {}
-            Err(error) => write_event(&mut output, &Event::Failed { message: chain(error) })?,
+            Err(error) => write_event(&mut output, &Event::Failed { message: chain(error, ": ") })?,
         }
         outcome
     }

@@ -6,6 +6,7 @@
 mod pool;
 mod score;
 
+use cotenant_model::cause::chain;
 use cotenant_model::run::{ArmRecord, Run, Tuning, TuningPoint};
 use cotenant_model::workload::Engine;
 use cotenant_model::{Arm, Bytes, Nanoseconds, Percent};
@@ -44,7 +45,7 @@ pub(super) fn run(
     let daemon = match start(machine) {
         Ok(daemon) => daemon,
         Err(error) => {
-            note_once(run, format!("not tuned: {}", pass::explain(&error)));
+            note_once(run, format!("not tuned: {}", chain(&error, ": ")));
             return Ok(());
         }
     };
