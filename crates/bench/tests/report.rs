@@ -5,7 +5,9 @@ mod synthetic;
 
 use cotenant_bench::report::{Report, TableStyle, diff, markdown};
 use cotenant_bench::summary::Summary;
-use cotenant_model::run::Run;
+use cotenant_model::run::{Metric, Run, Tuning, TuningPoint};
+use cotenant_model::workload::{Class, Engine};
+use cotenant_model::{Arm, Kernel, Nanoseconds};
 use synthetic::{Outcome, chat_beside_products, fare, two_decoders};
 
 const STYLE: TableStyle = TableStyle { width: 100, color: false };
@@ -17,8 +19,7 @@ fn table(run: &Run, style: TableStyle) -> String {
 
 /// A run in which everything that can hold text holds what wants out of it.
 fn hostile() -> Run {
-    let tenants =
-        vec![synthetic::decoder(HOSTILE, cotenant_model::workload::Class::Standard), synthetic::products("b")];
+    let tenants = vec![synthetic::decoder(HOSTILE, Class::Standard), synthetic::products("b")];
     let ran = Outcome::Ran(vec![fare(1000.0, 0.1), fare(2000.0, 0.1)], 300.0);
     let arms = vec![
         ("solo", ran.clone()),
@@ -52,7 +53,7 @@ fn the_table_marks_the_best_arm_and_keeps_the_losers() {
     ✗ mig:1g.18gb   refused: this GPU has no MIG instances
     aggregate: sum of each tenant's throughput ÷ its throughput alone; ±: 95 % confidence interval of
     the mean; slower: latency of the worst tenant ÷ its latency alone. Left out for want of width: Jain,
-    W. ✗: no figures, for the reason given.
+    W. ✗: not compared, for the reason given.
 
     mps does the most: 1.37 ±0.01 times the work of one tenant alone, 1.49× what time-slicing does, for
     $1.84 per million tokens (time-slicing: $2.73).
@@ -61,22 +62,13 @@ fn the_table_marks_the_best_arm_and_keeps_the_losers() {
     mig:1g.18gb did not run: this GPU has no MIG instances
     note: telemetry paused for 0.4 s in repeat 2 of mps
 
-    left · tokens · latency: ITL
+    left and right · tokens · latency: ITL · alike within 5 %, of each arm the slowest
       arm            units/s   progress       p50   slower       p99   slower       max   requests
     ──────────────────────────────────────────────────────────────────────────────────────────────
       solo            872 ±9          –   1.15 ms        –   1.19 ms        –   1.21 ms        101
       time-slicing    403 ±4       0.46   2.48 ms    2.16×   2.83 ms    2.38×   2.96 ms         45
       mps             599 ±6       0.69   1.67 ms    1.45×   1.83 ms    1.54×   1.88 ms         69
       mps:50          557 ±5       0.64    1.8 ms    1.57×   1.93 ms    1.62×   1.98 ms         63
-    Left out for want of width: RSS, startup.
-
-    right · tokens · latency: ITL
-      arm            units/s   progress       p50   slower       p99   slower       max   requests
-    ──────────────────────────────────────────────────────────────────────────────────────────────
-      solo            872 ±8          –   1.15 ms        –   1.19 ms        –   1.21 ms        101
-      time-slicing    403 ±4       0.46   2.48 ms    2.16×   2.83 ms    2.38×   2.96 ms         45
-      mps             599 ±6       0.69   1.67 ms    1.45×   1.83 ms    1.54×   1.88 ms         69
-      mps:50          557 ±6       0.64    1.8 ms    1.57×   1.93 ms    1.62×   1.98 ms         63
     Left out for want of width: RSS, startup.
     "#);
 }
@@ -92,20 +84,21 @@ fn the_table_shows_where_mps_loses_and_what_failed() {
     3 × 5 s after 1 s of warm-up, arms interleaved · seed 7 · 2026-11-23T18:00:00Z
     $7.91 an hour: a price made up for this test
 
-    arm                 progress of    aggregate      p50      p99      SLO   Jain     W
-                        each tenant       × solo   slower   slower
-    ────────────────────────────────────────────────────────────────────────────────────
-      solo                        –            –        –        –     kept      –   420
-      time-slicing      0.43 + 0.67   1.10 ±0.01    2.41×    3.58×   broken   0.96   560
-      mps               0.05 + 0.98   1.03 ±0.01    20.8×    39.8×   broken   0.56   655
-    ★ mps:100/25 best   0.83 + 0.31   1.14 ±0.01    1.20×    1.32×     kept   0.83   470
-    ✗ mps:100/50       failed: products: CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encou…
+    arm                   progress of    aggregate      p50      p99      SLO   Jain     W
+                          each tenant       × solo   slower   slower
+    ──────────────────────────────────────────────────────────────────────────────────────
+      solo                          –            –        –        –     kept      –   420
+      time-slicing        0.43 + 0.67   1.10 ±0.01    2.41×    3.58×   broken   0.96   560
+      mps                 0.05 + 0.98   1.03 ±0.01    20.8×    39.8×   broken   0.56   655
+    ★ mps:100/25 best     0.83 + 0.31   1.14 ±0.01    1.20×    1.32×     kept   0.83   470
+    ✗ mps:100/50        0.56 + failed
+        products failed: CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered
     aggregate: sum of each tenant's throughput ÷ its throughput alone; ±: 95 % confidence interval of
-    the mean; slower: latency of the worst protected tenant ÷ its latency alone. ✗: no figures, for the
-    reason given.
+    the mean; slower: latency of the worst protected tenant ÷ its latency alone. ✗: not compared, for
+    the reason given.
 
-    mps:100/25 does the most: 1.14 ±0.01 times the work of one tenant alone, 1.03× what time-slicing
-    does, and keeps every SLO.
+    Only mps:100/25 kept every SLO: 1.14 ±0.01 times the work of one tenant alone. ITL p99 of chat came
+    to 2.39× (under time-slicing) and 26.5× (under mps) its limit.
     The price of it: ITL p99 of chat is 1.32× what it is alone (1.64 ms).
     mps loses to time-slicing: aggregate 1.03 ±0.01 against 1.10 ±0.01; chat does 32.1 tokens/s against
     256; ITL p50 of chat is 24.1 ms against 2.8 ms.
@@ -113,6 +106,7 @@ fn the_table_shows_where_mps_loses_and_what_failed() {
     88.5 ms against 41.3 ms.
     mps:100/50 loses to time-slicing: products failed, which all ran under time-slicing.
     products failed in mps:100/50: CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered
+    chat went on in mps:100/50, at 0.56 of its throughput alone.
     note: telemetry paused for 0.4 s in repeat 2 of mps
     "#);
 }
@@ -230,12 +224,13 @@ fn the_results_page_says_what_wins_and_where_mps_loses() {
 
     A synthetic record for tests of reports.
 
-    **mps:100/25 does the most: 1.14 ±0.01 times the work of one tenant alone, 1.03× what time-slicing does, and keeps every SLO.**
+    **Only mps:100/25 kept every SLO: 1.14 ±0.01 times the work of one tenant alone. ITL p99 of chat came to 2.39× (under time-slicing) and 26.5× (under mps) its limit.**
     The price of it: ITL p99 of chat is 1.32× what it is alone (1.64 ms).
     mps loses to time-slicing: aggregate 1.03 ±0.01 against 1.10 ±0.01; chat does 32.1 tokens/s against 256; ITL p50 of chat is 24.1 ms against 2.8 ms.
     mps:100/25 loses to time-slicing: products does 181 products/s against 388; E2E p50 of products is 88.5 ms against 41.3 ms.
     mps:100/50 loses to time-slicing: products failed, which all ran under time-slicing.
     products failed in mps:100/50: CUDA\_ERROR\_ILLEGAL\_ADDRESS: an illegal memory access was encountered
+    chat went on in mps:100/50, at 0.56 of its throughput alone.
 
     | arm | each tenant | aggregate | p50 slower | p99 slower | SLO | Jain | W | J per 1k | $ per 1M |
     |---|---|---:|---:|---:|---|---:|---:|---:|---:|
@@ -243,7 +238,7 @@ fn the_results_page_says_what_wins_and_where_mps_loses() {
     | time-slicing | chat: 256 ±0 tokens/s (0.43), products: 388 ±4 products/s (0.67) | 1.10 ±0.01 | 2.41× | 3.58× | broken | 0.96 | 560 | – | – |
     | mps | chat: 32.1 ±1.0 tokens/s (0.05), products: 571 ±5 products/s (0.98) | 1.03 ±0.01 | 20.8× | 39.8× | broken | 0.56 | 655 | – | – |
     | **mps:100/25** ★ best | chat: 487 ±2 tokens/s (0.83), products: 181 ±2 products/s (0.31) | 1.14 ±0.01 | 1.20× | 1.32× | kept | 0.83 | 470 | – | – |
-    | mps:100/50 | ✗ products failed in mps:100/50: CUDA\_ERROR\_ILLEGAL\_ADDRESS: an illegal memory access was encountered | | | | | | | | |
+    | mps:100/50 | ✗ chat: 329 tokens/s (0.56), products: failed | | | | | | | | |
 
     Note: telemetry paused for 0.4 s in repeat 2 of mps
 
@@ -315,4 +310,102 @@ fn there_is_no_animation_without_recorded_times() {
     let summary = Summary::of(&run);
     assert!(Report::new(&run, &summary).timeline().expect("no fault").is_none());
     assert!(!Report::new(&run, &summary).html("run.json").contains("id=\"timeline\""));
+}
+
+/// Makes these tenants fail in every pass of an arm.
+fn fail(run: &mut Run, arm: &str, names: &[&str]) {
+    let passes =
+        run.arms.iter_mut().filter(|record| record.arm.to_string() == arm).flat_map(|record| &mut record.passes);
+    for window in passes.flat_map(|pass| &mut pass.windows).filter(|window| names.contains(&window.tenant.as_str())) {
+        window.failure = Some("an illegal memory access was encountered".to_owned());
+    }
+}
+
+/// Two decoders beside a third tenant that faults on command in both shared arms.
+fn faulting() -> Run {
+    let decoder = |name| synthetic::decoder(name, Class::Standard);
+    let ran = |step| Outcome::Ran(vec![fare(step, 0.02); 3], 400.0);
+    let arms = vec![("solo", ran(1130.0)), ("time-slicing", ran(2800.0)), ("mps", ran(2000.0))];
+    let mut run = synthetic::run("faults", vec![decoder("left"), decoder("right"), decoder("bad")], arms);
+    run.tenants[2].engine = Engine::Kernel(Kernel::Fault);
+    run.tenants[2].load = None;
+    fail(&mut run, "time-slicing", &["bad"]);
+    fail(&mut run, "mps", &["left", "right", "bad"]);
+    run
+}
+
+#[test]
+fn the_headline_says_how_far_a_fault_reached_and_the_arm_who_went_on() {
+    let run = faulting();
+    let summary = Summary::of(&run);
+    assert_eq!(summary.best, None);
+    let page = Report::new(&run, &summary).html("run.json");
+    assert!(page.contains("progress 0.40 + 0.40 + failed; bad failed in time-slicing"), "{page}");
+    for width in [80, 100, 140] {
+        let text = table(&run, TableStyle { width, ..STYLE });
+        let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        for part in [
+            "✗ time-slicing 0.40 + 0.40 + failed",
+            "✗ mps all failed left, right and bad failed: an illegal memory access",
+            "The fault of bad ended only itself under time-slicing; it ended left and right too under mps.",
+            "left and right went on in time-slicing, each at 0.40 of its throughput alone.",
+        ] {
+            assert!(flat.contains(part), "{width}: {part}: {text}");
+        }
+    }
+}
+
+#[test]
+fn an_arm_that_stretches_the_tail_of_a_tenant_without_an_slo_is_named() {
+    let mut run = two_decoders();
+    for pass in
+        run.arms.iter_mut().filter(|record| record.arm == Arm::TimeSlicing).flat_map(|record| &mut record.passes)
+    {
+        let counts = &mut pass.windows[1].histograms.entry(Metric::Itl).or_default().counts;
+        counts.push((400_000_000, 60));
+    }
+    let text = table(&run, STYLE).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        text.contains("time-slicing stretches the tail of right: ITL p99 is 336× what it is alone (400 ms)"),
+        "{text}"
+    );
+    assert!(text.contains("though its median is 2.16×; under mps it is 1.54×."), "{text}");
+    assert!(!table(&two_decoders(), STYLE).contains("stretches"));
+}
+
+#[test]
+fn tenants_that_fared_differently_keep_their_own_blocks() {
+    let mut run = two_decoders();
+    fail(&mut run, "mps", &["right"]);
+    let text = table(&run, STYLE);
+    assert!(text.contains("\nleft · tokens") && text.contains("\nright · tokens"), "{text}");
+}
+
+#[test]
+fn a_tenant_without_a_solo_run_names_the_one_that_stands_for_it() {
+    let mut run = two_decoders();
+    run.arms[0].passes.retain(|pass| pass.windows[0].tenant == "left");
+    let page = Report::new(&run, &Summary::of(&run)).html("run.json");
+    assert_eq!(page.matches("<td class=\"n\">as left</td>").count(), 1);
+}
+
+#[test]
+fn the_point_the_tuner_chose_is_set_against_the_best_of_the_grid() {
+    let point = |percent: [u8; 2], aggregate, worst_slo| TuningPoint {
+        percent: percent.iter().map(|share| share.to_string().parse().expect("a percentage")).collect(),
+        aggregate,
+        worst_slo,
+        progress: vec![0.9, aggregate - 0.9],
+    };
+    let mut run = two_decoders();
+    run.tuning = Some(Tuning {
+        points: vec![point([70, 30], 1.27, 0.95)],
+        chosen: Some(0),
+        front: vec![0],
+        spent: Nanoseconds(59_000_000_000),
+        grid: vec![point([50, 50], 1.5, 1.2), point([60, 30], 1.25, 0.99), point([70, 30], 1.2, 0.98)],
+    });
+    let text = table(&run, STYLE).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("has its best at mps:60/30 at 1.25 × solo; it keeps every SLO."), "{text}");
+    assert!(text.contains("The chosen mps:70/30 did 1.20 in the grid's own windows, 0.96× of that."), "{text}");
 }

@@ -94,6 +94,12 @@ fn tiny(value: f64) -> String {
         .map_or_else(|| format!("{value:.6}"), |(_, text)| text)
 }
 
+/// Two ends of a range as ratios; one where both read the same: `0.38–0.39`, `0.22`.
+pub(crate) fn range(low: f64, high: f64) -> String {
+    let (low, high) = (ratio(low), ratio(high));
+    if low == high { low } else { format!("{low}–{high}") }
+}
+
 /// An optional figure, or [`NONE`].
 pub(crate) fn or_none<T>(value: Option<T>, write: impl Fn(T) -> String) -> String {
     value.map_or_else(|| NONE.to_owned(), write)

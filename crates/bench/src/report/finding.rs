@@ -1,88 +1,46 @@
 //! What the figures say in words. A sentence compares two figures only where their confidence intervals are apart.
 
+pub(crate) mod fault;
+mod headline;
+mod tail;
+
 use cotenant_model::Arm;
 
-use super::figure::{money, number, percentile, ratio_spread, times};
+use super::Report;
+use super::figure::{number, percentile, ratio_spread, times};
 use super::interval::{self, Difference};
-use super::text::printable;
+use super::text::{listed, printable};
 use super::view;
 use crate::summary::{ArmSummary, Latency, Percentile, Summary, TenantSummary};
 
-/// What wins, by how much, and what it costs.
-pub(crate) fn headline(summary: &Summary) -> String {
-    summary
-        .best
-        .and_then(|best| summary.arms.get(best))
-        .map_or_else(|| without_best(summary), |best| winner(summary, best))
+/// What wins, by how much, and what it costs; where no arm ran whole, how far a fault reached.
+pub(crate) fn headline(report: &Report<'_>) -> String {
+    let summary = report.summary;
+    match summary.best.and_then(|best| summary.arms.get(best)) {
+        Some(best) => headline::winner(report, best),
+        None => fault_instead(report).unwrap_or_else(|| headline::without_best(summary)),
+    }
 }
 
-/// The headline and after it: what the winner costs its tenants, where MPS loses, what did not run.
-pub(crate) fn remarks(summary: &Summary) -> Vec<String> {
+/// What the headline says where no shared arm ran whole.
+fn fault_instead(report: &Report<'_>) -> Option<String> {
+    let mut shared = report.summary.arms.iter().filter(|arm| arm.arm != Arm::Solo);
+    (!shared.any(view::ran)).then(|| fault::reach(report.run)).flatten()
+}
+
+/// After the headline: what the winner costs its tenants, whose tail an arm stretches, where MPS loses, how far a fault
+/// reached, what did not run and who went on.
+pub(crate) fn remarks(report: &Report<'_>) -> Vec<String> {
+    let summary = report.summary;
     let best = summary.best.and_then(|best| summary.arms.get(best));
     let mut sentences: Vec<String> = best.and_then(|best| cost(summary, best)).into_iter().collect();
+    sentences.extend(tail::stretched(summary));
     sentences.extend(mps_against_time_slicing(summary));
-    sentences.extend(summary.arms.iter().flat_map(unfinished));
+    if fault_instead(report).is_none() {
+        sentences.extend(fault::reach(report.run));
+    }
+    sentences.extend(summary.arms.iter().flat_map(|arm| unfinished(arm).into_iter().chain(fault::survivors(arm))));
     sentences
-}
-
-fn winner(summary: &Summary, best: &ArmSummary) -> String {
-    let mut sentence = format!("{} does the most", best.arm);
-    if let Some(aggregate) = &best.aggregate {
-        sentence.extend([format!(": {} times the work of one tenant alone", ratio_spread(aggregate))]);
-    }
-    if let Some((other, factor)) = rival(summary, best) {
-        sentence.extend([format!(", {} what {} does", times(factor), other.arm)]);
-    }
-    if let (Some(price), Some(unit)) = (best.price_per_million, best.unit) {
-        sentence.extend([format!(", for {} per million {}", money(price), unit.plural())]);
-        if let Some((other, price)) =
-            rival(summary, best).and_then(|(other, _)| Some((other, other.price_per_million?)))
-        {
-            sentence.extend([format!(" ({}: {})", other.arm, money(price))]);
-        }
-    }
-    if best.slo_kept == Some(true) {
-        sentence += ", and keeps every SLO";
-    }
-    sentence + "."
-}
-
-/// What the winner is set against: time slicing, which costs no set-up, or the next best where time slicing wins.
-fn rival<'a>(summary: &'a Summary, best: &ArmSummary) -> Option<(&'a ArmSummary, f64)> {
-    let mine = best.aggregate.as_ref()?.mean;
-    let others = || summary.arms.iter().filter(|arm| arm.arm != best.arm && view::ran(arm) && arm.aggregate.is_some());
-    let aggregate = |arm: &ArmSummary| arm.aggregate.as_ref().map_or(0.0, |aggregate| aggregate.mean);
-    let stock = others().find(|arm| arm.arm == Arm::TimeSlicing);
-    let other = stock.or_else(|| others().max_by(|one, other| aggregate(one).total_cmp(&aggregate(other))))?;
-    (aggregate(other) > 0.0).then(|| (other, mine / aggregate(other)))
-}
-
-fn without_best(summary: &Summary) -> String {
-    let shared: Vec<&ArmSummary> = summary.arms.iter().filter(|arm| arm.arm != Arm::Solo).collect();
-    let ran: Vec<&&ArmSummary> = shared.iter().filter(|arm| view::ran(arm)).collect();
-    if shared.is_empty() {
-        return "Only solo was measured; there is nothing to compare.".to_owned();
-    }
-    if ran.is_empty() {
-        return "In no shared arm did every tenant run to the end.".to_owned();
-    }
-    if ran.iter().all(|arm| arm.slo_kept != Some(false)) {
-        return "No shared arm can be called best: what was measured does not settle it.".to_owned();
-    }
-    let broken = |arm: &ArmSummary| worst_ratio(arm).unwrap_or(f64::INFINITY);
-    let nearest = ran.iter().min_by(|one, other| broken(one).total_cmp(&broken(other)));
-    let nearest = nearest.and_then(|arm| worst_ratio(arm).map(|ratio| (arm, ratio)));
-    nearest.map_or_else(
-        || "No shared arm kept every SLO.".to_owned(),
-        |(arm, ratio)| {
-            format!("No shared arm kept every SLO; {} came nearest, at {} its limit.", arm.arm, times(ratio))
-        },
-    )
-}
-
-fn worst_ratio(arm: &ArmSummary) -> Option<f64> {
-    let ratios = arm.tenants.iter().flat_map(|tenant| &tenant.verdicts).filter_map(|verdict| verdict.ratio);
-    ratios.max_by(f64::total_cmp)
 }
 
 /// What sharing costs the tenant that pays most for it.
@@ -165,11 +123,11 @@ fn slower(now: &Latency, before: &Latency) -> Option<(&'static str, String, Stri
         .map(|(which, now, before)| (which, percentile(now), percentile(before)))
 }
 
-/// Why an arm, or a tenant in it, has no figures.
+/// Why an arm, or tenants in it, have no figures.
 pub(crate) fn unfinished(arm: &ArmSummary) -> Vec<String> {
     let refused = arm.refused.iter().map(|why| format!("{} did not run: {}", arm.arm, printable(why)));
-    let failed = |(tenant, words): &(String, String)| {
-        format!("{} failed in {}: {}", printable(tenant), arm.arm, printable(words))
-    };
-    refused.chain(arm.failures.iter().map(failed)).collect()
+    let failed = fault::last_words(arm)
+        .into_iter()
+        .map(|(tenants, words)| format!("{} failed in {}: {words}", listed(&tenants), arm.arm));
+    refused.chain(failed).collect()
 }

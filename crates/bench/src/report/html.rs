@@ -97,8 +97,8 @@ fn head(report: &Report<'_>) -> Markup {
             p.kicker { "GPU sharing, measured" @for mark in report.marks() { span.badge { (mark) } } }
             h1 { (printable(&run.name)) }
             @if let Some(description) = &run.description { p.description { (printable(description)) } }
-            p.lead { (finding::headline(report.summary)) }
-            ul.findings { @for remark in finding::remarks(report.summary) { li { (remark) } } }
+            p.lead { (finding::headline(report)) }
+            ul.findings { @for remark in finding::remarks(report) { li { (remark) } } }
             p.facts {
                 (printable(&host.gpu.name)) " · driver " (printable(&host.driver.version)) " · " (header::settings(report))
                 " · " (header::price(report))

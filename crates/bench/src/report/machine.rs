@@ -46,7 +46,7 @@ pub(crate) fn json(report: &Report<'_>) -> Result<String, serde_json::Error> {
         program: &run.program,
         settings: &run.settings,
         tenants: &run.tenants,
-        headline: finding::headline(report.summary),
+        headline: finding::headline(report),
         summary: report.summary,
         notes: &run.notes,
     };

@@ -6,7 +6,7 @@ use cotenant_model::Arm;
 
 use super::Report;
 use super::figure::{NONE, money, number, or_none, percentile, ratio, ratio_spread, spread, times};
-use super::finding;
+use super::finding::{self, fault::failed};
 use super::table::header;
 use super::text;
 use super::view;
@@ -98,8 +98,8 @@ fn workload(path: &str, report: &Report<'_>) -> String {
     if let Some(description) = &run.description {
         section.extend([format!("{}\n\n", text::markdown(description))]);
     }
-    section.extend([format!("**{}**{}\n", text::markdown(&finding::headline(report.summary)), marks(report))]);
-    for remark in finding::remarks(report.summary) {
+    section.extend([format!("**{}**{}\n", text::markdown(&finding::headline(report)), marks(report))]);
+    for remark in finding::remarks(report) {
         section.extend([format!("{}\n", text::markdown(&remark))]);
     }
     section += "\n";
@@ -135,7 +135,10 @@ fn arm_row(report: &Report<'_>, arm: &ArmSummary, best: bool) -> String {
     let title = text::markdown(&arm.arm.to_string());
     let title = if best { format!("**{title}** ★ best") } else { title };
     if !view::ran(arm) {
-        let reason = text::markdown(&finding::unfinished(arm).join("; "));
+        let reason = match arm.refused {
+            Some(_) => text::markdown(&finding::unfinished(arm).join("; ")),
+            None => each_tenant(arm),
+        };
         return format!("| {title} | ✗ {reason} | | | | | | | | |\n");
     }
     let watched = view::worst(report.summary, arm).filter(|_| arm.arm != Arm::Solo).map(|(_, latency)| latency);
@@ -160,6 +163,9 @@ fn arm_row(report: &Report<'_>, arm: &ArmSummary, best: bool) -> String {
 
 fn each_tenant(arm: &ArmSummary) -> String {
     let cell = |tenant: &TenantSummary| {
+        if failed(arm, &tenant.name) {
+            return Some(format!("{}: failed", text::markdown(&tenant.name)));
+        }
         let rate = tenant.throughput.as_ref().map(spread)?;
         let progress = tenant.progress.as_ref().map_or_else(String::new, |share| format!(" ({})", ratio(share.mean)));
         Some(format!("{}: {rate} {}/s{progress}", text::markdown(&tenant.name), tenant.unit.plural()))

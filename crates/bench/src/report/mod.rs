@@ -24,6 +24,7 @@ mod interval;
 mod machine;
 mod markdown;
 mod palette;
+mod progress;
 mod stretch;
 mod table;
 mod text;

@@ -1,5 +1,6 @@
 //! The terminal table.
 
+mod alike;
 mod arms;
 pub(crate) mod header;
 mod tenants;
@@ -86,8 +87,8 @@ pub(crate) const fn blank() -> Line {
 /// What the figures say, and the notes of the run.
 fn words(report: &Report<'_>, width: usize) -> Vec<Line> {
     let mut lines: Vec<Line> =
-        wrapped(&finding::headline(report.summary), width).into_iter().map(|line| (Tone::Strong, line)).collect();
-    let remarks = finding::remarks(report.summary).into_iter().map(|remark| (Tone::Plain, remark));
+        wrapped(&finding::headline(report), width).into_iter().map(|line| (Tone::Strong, line)).collect();
+    let remarks = finding::remarks(report).into_iter().map(|remark| (Tone::Plain, remark));
     let notes = report.run.notes.iter().map(|note| (Tone::Bad, format!("note: {}", super::text::printable(note))));
     for (tone, sentence) in remarks.chain(notes) {
         lines.extend(wrapped(&sentence, width).into_iter().map(|line| (tone, line)));

@@ -39,6 +39,15 @@ pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// Words as a sentence lists them: `a, b and c`.
+pub(crate) fn listed(words: &[String]) -> String {
+    match words {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
 /// The printable text with Markdown's and HTML's own characters escaped.
 pub(crate) fn markdown(text: &str) -> String {
     let mut escaped = String::new();
@@ -71,6 +80,12 @@ mod tests {
         assert_eq!(shortened("abcdef", 4), "abc…");
         assert_eq!(shortened("abcd", 4), "abcd");
         assert_eq!(wrapped("aa bb ccc dddddddd", 5), ["aa bb", "ccc", "dddd…"]);
+    }
+
+    #[test]
+    fn a_list_ends_in_and() {
+        let list = |words: &[&str]| listed(&words.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!([list(&[]), list(&["a"]), list(&["a", "b", "c"])], ["", "a", "a, b and c"]);
     }
 
     #[test]

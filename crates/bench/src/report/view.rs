@@ -4,6 +4,9 @@ use cotenant_model::run::{ArmRecord, Metric, Run, Trace, Window};
 use cotenant_model::workload::{Class, Engine};
 use cotenant_model::{Arm, Histogram};
 
+use super::figure::{NONE, spread};
+use super::finding::fault::failed;
+use super::text::printable;
 use crate::summary::{ArmSummary, Latency, Percentile, Summary, TenantSummary};
 
 /// Order in which a latency is chosen to stand for a tenant that has no SLO.
@@ -34,15 +37,16 @@ pub(crate) fn has_protected(summary: &Summary) -> bool {
     summary.arms.iter().flat_map(|arm| &arm.tenants).any(|tenant| tenant.class == Class::Protected)
 }
 
-/// The tenant of an arm that is slowed most at its 99th percentile (at its median where that is all there is), among the
+/// The tenant of an arm that is slowed most at its 99th percentile (at its median where no tenant states one), among the
 /// protected ones where the run has any.
 pub(crate) fn worst<'a>(summary: &Summary, arm: &'a ArmSummary) -> Option<(&'a TenantSummary, &'a Latency)> {
     let protected = has_protected(summary);
     let watched = arm.tenants.iter().filter(|tenant| !protected || tenant.class == Class::Protected);
     let slowdown = |latency: &Latency| latency.slowdown_p99.or(latency.slowdown_p50).unwrap_or(0.0);
+    let stated = |latency: &Latency| latency.slowdown_p99.is_some();
     watched
         .filter_map(|tenant| latency(summary, tenant).map(|latency| (tenant, latency)))
-        .max_by(|(_, one), (_, other)| slowdown(one).total_cmp(&slowdown(other)))
+        .max_by(|(_, one), (_, other)| stated(one).cmp(&stated(other)).then(slowdown(one).total_cmp(&slowdown(other))))
 }
 
 /// Whether every tenant of the arm ran.
@@ -57,13 +61,29 @@ pub(crate) fn arm<'a>(summary: &'a Summary, arm: &Arm) -> Option<&'a ArmSummary>
 
 /// The tenant's windows that count, in an arm; those of a tenant with the same work where `solo` measured only that one.
 pub(crate) fn windows<'a>(run: &'a Run, record: &'a ArmRecord, tenant: &str) -> Vec<&'a Window> {
-    let own = named(record, tenant);
-    if !own.is_empty() || record.arm != Arm::Solo {
-        return own;
+    twin(run, record, tenant).map_or_else(|| named(record, tenant), |twin| named(record, twin))
+}
+
+/// The tenant whose windows in `solo` stand for this one too; `None` in other arms, or where it has its own or none has.
+pub(crate) fn twin<'a>(run: &'a Run, record: &ArmRecord, tenant: &str) -> Option<&'a str> {
+    if record.arm != Arm::Solo || !named(record, tenant).is_empty() {
+        return None;
     }
-    let Some(this) = run.tenants.iter().find(|seen| seen.name == tenant) else { return own };
-    let alike = run.tenants.iter().filter(|other| other.name != tenant && this.same_work(other));
-    alike.map(|other| named(record, &other.name)).find(|windows| !windows.is_empty()).unwrap_or_default()
+    let this = run.tenants.iter().find(|seen| seen.name == tenant)?;
+    let mut alike = run.tenants.iter().filter(|other| other.name != tenant && this.same_work(other));
+    alike.find(|other| !named(record, &other.name).is_empty()).map(|other| other.name.as_str())
+}
+
+/// A tenant's throughput in an arm; where there is none, that it failed or whose solo run stands for its own.
+pub(crate) fn throughput(run: &Run, arm: &ArmSummary, tenant: &TenantSummary) -> String {
+    if let Some(throughput) = &tenant.throughput {
+        return spread(throughput);
+    }
+    if failed(arm, &tenant.name) {
+        return "failed".to_owned();
+    }
+    let twin = run.arm(&arm.arm).and_then(|record| twin(run, record, &tenant.name));
+    twin.map_or_else(|| NONE.to_owned(), |twin| format!("as {}", printable(twin)))
 }
 
 fn named<'a>(record: &'a ArmRecord, tenant: &str) -> Vec<&'a Window> {

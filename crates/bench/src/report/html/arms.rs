@@ -7,9 +7,10 @@ use cotenant_model::Arm;
 use super::Page;
 use crate::report::figure::{NONE, money, number, or_none, percentile_interval, ratio, ratio_spread, spread, times};
 use crate::report::finding;
+use crate::report::progress;
 use crate::report::text::printable;
 use crate::report::view;
-use crate::summary::{ArmSummary, Latency, Percentile, TenantSummary};
+use crate::summary::{ArmSummary, Percentile, TenantSummary};
 
 /// Both tables, each in a container that scrolls by itself.
 pub(crate) fn section(page: &Page<'_>) -> Markup {
@@ -46,7 +47,7 @@ fn arms(page: &Page<'_>) -> Markup {
                                 @let cells = cells(page, arm);
                                 @for (column, _) in &heads { td.n { (cells[*column]) } }
                             } @else {
-                                td.reason colspan=(heads.len()) { "✗ " (finding::unfinished(arm).join("; ")) }
+                                td.reason colspan=(heads.len()) { "✗ " (reason(arm)) }
                             }
                         }
                     }
@@ -54,6 +55,12 @@ fn arms(page: &Page<'_>) -> Markup {
             }
         }
     }
+}
+
+/// Why an arm is not compared, after how those of its tenants that did not fail went on.
+fn reason(arm: &ArmSummary) -> String {
+    let progress = (!arm.failures.is_empty()).then(|| format!("progress {}", progress::of(arm)));
+    progress.into_iter().chain(finding::unfinished(arm)).collect::<Vec<_>>().join("; ")
 }
 
 /// The heads of the columns that some arm fills, with their positions in [`cells`].
@@ -119,7 +126,7 @@ fn tenants(page: &Page<'_>) -> Markup {
                             @for seen in arm.tenants.iter().filter(|seen| seen.name == tenant.name) {
                                 tr {
                                     th scope="row" class={ "arm a" (ink.slot) } { span.swatch {} (arm.arm.to_string()) }
-                                    @for cell in tenant_cells(view::latency(summary, seen), seen) { td.n { (cell) } }
+                                    @for cell in tenant_cells(page, arm, seen) { td.n { (cell) } }
                                 }
                             }
                         }
@@ -130,10 +137,11 @@ fn tenants(page: &Page<'_>) -> Markup {
     }
 }
 
-fn tenant_cells(latency: Option<&Latency>, tenant: &TenantSummary) -> [String; 10] {
+fn tenant_cells(page: &Page<'_>, arm: &ArmSummary, tenant: &TenantSummary) -> [String; 10] {
+    let latency = view::latency(page.report.summary, tenant);
     let verdicts: Vec<String> = tenant.verdicts.iter().map(verdict).collect();
     [
-        or_none(tenant.throughput.as_ref(), spread),
+        view::throughput(page.report.run, arm, tenant),
         or_none(tenant.progress.as_ref(), ratio_spread),
         or_none(latency, |latency| percentile_interval(&latency.p50)),
         or_none(latency, |latency| percentile_interval(&latency.p99)),

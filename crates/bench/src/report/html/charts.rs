@@ -10,7 +10,7 @@ use super::{Page, grid};
 use crate::report::chart::bars::{Bar, Base, Row, bars};
 use crate::report::chart::{at, drawing, figure, scale::Scale};
 use crate::report::figure::{money, number, ratio, ratio_spread, spread};
-use crate::report::table::tuning::{setting, title};
+use crate::report::table::tuning::{self, setting};
 use crate::report::text::printable;
 use crate::report::view;
 use crate::summary::{ArmSummary, Estimate, TenantSummary};
@@ -134,14 +134,14 @@ const fn bar(value: f64, text: String, whisker: Option<(f64, f64)>) -> Bar {
 
 /// Every point the tuner measured: what it yields against how near its worst SLO is to breaking.
 pub(crate) fn tuning(page: &Page<'_>) -> Markup {
-    let Some(tuning) = &page.report.run.tuning else { return html! {} };
-    let points: Vec<(&TuningPoint, &str)> = tuning
+    let Some(seen) = &page.report.run.tuning else { return html! {} };
+    let points: Vec<(&TuningPoint, &str)> = seen
         .grid
         .iter()
         .map(|point| (point, "point gridpoint"))
-        .chain(tuning.points.iter().enumerate().map(|(position, point)| {
-            let chosen = tuning.chosen == Some(position);
-            let front = tuning.front.contains(&position);
+        .chain(seen.points.iter().enumerate().map(|(position, point)| {
+            let chosen = seen.chosen == Some(position);
+            let front = seen.front.contains(&position);
             (
                 point,
                 if chosen {
@@ -155,7 +155,8 @@ pub(crate) fn tuning(page: &Page<'_>) -> Markup {
         }))
         .collect();
     let chart = figure("aggregate against worst SLO ÷ limit", "right of 1 an SLO is broken", &scatter(&points));
-    grid("tuning", "Tuner", &title(tuning), &[chart])
+    let found = [Some(tuning::title(seen)), tuning::grid(seen)];
+    grid("tuning", "Tuner", &found.into_iter().flatten().collect::<Vec<_>>().join(" "), &[chart])
 }
 
 fn scatter(points: &[(&TuningPoint, &str)]) -> Markup {

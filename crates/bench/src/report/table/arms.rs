@@ -6,9 +6,13 @@ use super::{Column, Layout, Line, Tone, fitted};
 use crate::report::Report;
 use crate::report::figure::{NONE, money, number, or_none, ratio, ratio_spread, spread, times};
 use crate::report::finding;
-use crate::report::text::{shortened, wrapped};
+use crate::report::progress;
+use crate::report::text::{listed, shortened, wrapped};
 use crate::report::view;
 use crate::summary::{ArmSummary, Percentile, Summary};
+
+/// Head of the column of each tenant's progress.
+const PROGRESS: &str = "progress of\neach tenant";
 
 /// The arms in the record's order, and what the columns mean.
 pub(crate) fn lines(report: &Report<'_>, width: usize) -> Vec<Line> {
@@ -16,7 +20,8 @@ pub(crate) fn lines(report: &Report<'_>, width: usize) -> Vec<Line> {
     let layout = fitted(columns(summary), width);
     let mut lines: Vec<Line> = layout.head.iter().map(|line| (Tone::Plain, line.clone())).collect();
     for (position, (arm, row)) in summary.arms.iter().zip(&layout.rows).enumerate() {
-        lines.push((tone(summary, position, arm), row_or_reason(arm, row, &layout, width)));
+        let tone = tone(summary, position, arm);
+        lines.extend(rows(arm, row, &layout, width).into_iter().map(|line| (tone, line)));
     }
     lines.extend(wrapped(&legend(summary, &layout), width).into_iter().map(|line| (Tone::Faint, line)));
     lines
@@ -30,21 +35,28 @@ fn tone(summary: &Summary, position: usize, arm: &ArmSummary) -> Tone {
     }
 }
 
-/// An arm that has no figures gives its reason where they would stand.
-fn row_or_reason(arm: &ArmSummary, row: &str, layout: &Layout, width: usize) -> String {
+/// The line of an arm. One that was refused gives its reason there; one in which a tenant failed shows how the others went
+/// on, and gives each reason below.
+fn rows(arm: &ArmSummary, row: &str, layout: &Layout, width: usize) -> Vec<String> {
     if view::ran(arm) {
-        return row.to_owned();
+        return vec![row.to_owned()];
     }
-    let reason = match (&arm.refused, arm.failures.as_slice()) {
-        (Some(why), _) => format!("refused: {why}"),
-        (None, [(tenant, words), others @ ..]) => {
-            let more = if others.is_empty() { String::new() } else { format!(" (and {} more)", others.len()) };
-            format!("failed: {tenant}{more}: {words}")
-        }
-        (None, []) => "no figures".to_owned(),
+    let beside = |text: &str| {
+        let name = format!("{:<1$}", title(arm, false), layout.first);
+        format!("{name}  {}", shortened(text, width.saturating_sub(layout.first + 2)))
     };
-    let name = format!("{:<1$}", title(arm, false), layout.first);
-    format!("{name}  {}", shortened(&reason, width.saturating_sub(layout.first + 2)))
+    match &arm.refused {
+        Some(why) => vec![beside(&format!("refused: {why}"))],
+        None if arm.failures.is_empty() => vec![beside("no figures")],
+        None => {
+            let left_out = layout.left_out.contains(&PROGRESS);
+            let first = if left_out { beside(&progress::of(arm)) } else { row.to_owned() };
+            let reasons = finding::fault::last_words(arm).into_iter().map(|(tenants, words)| {
+                shortened(&format!("{} failed: {words}", listed(&tenants)), width.saturating_sub(4))
+            });
+            std::iter::once(first).chain(reasons.map(|reason| format!("    {reason}"))).collect()
+        }
+    }
 }
 
 /// The columns, most telling first, without those that no arm fills.
@@ -57,7 +69,7 @@ fn columns(summary: &Summary) -> Vec<Column> {
     let titles = summary.arms.iter().map(|arm| title(arm, best == Some(&arm.arm))).collect();
     let mut columns = vec![
         Column { head: "arm", dispensable: 0, cells: titles },
-        column("progress of\neach tenant", 4, &progress),
+        Column { head: PROGRESS, dispensable: 4, cells: summary.arms.iter().map(progress::of).collect() },
         column(rate_head(summary), 3, &|arm| or_none(arm.throughput.as_ref(), spread)),
         column("aggregate\n× solo", 0, &|arm| or_none(arm.aggregate.as_ref(), ratio_spread)),
         column("× best\nsolo", 5, &|arm| or_none(arm.aggregate_over_best_solo.as_ref(), |best| ratio(best.mean))),
@@ -95,22 +107,6 @@ fn title(arm: &ArmSummary, best: bool) -> String {
     format!("{mark} {}{word}", super::name(&arm.arm.to_string()))
 }
 
-/// Progress of each tenant in file order; of many tenants, the least and the most.
-fn progress(arm: &ArmSummary) -> String {
-    let known: Vec<f64> =
-        arm.tenants.iter().filter_map(|tenant| tenant.progress.as_ref().map(|seen| seen.mean)).collect();
-    match known.as_slice() {
-        [] => NONE.to_owned(),
-        few if few.len() <= 3 && few.len() == arm.tenants.len() => {
-            few.iter().map(|share| ratio(*share)).collect::<Vec<_>>().join(" + ")
-        }
-        many => {
-            let (low, high) = many.iter().fold((f64::INFINITY, 0.0_f64), |(low, high), x| (low.min(*x), high.max(*x)));
-            format!("{} × {}–{}", many.len(), ratio(low), ratio(high))
-        }
-    }
-}
-
 /// Slowdown at p50 and p99 of the tenant the run watches; a lower bound or a lack of values says so.
 fn slowdowns(summary: &Summary, arm: &ArmSummary) -> (String, String) {
     let reference = arm.arm == Arm::Solo;
@@ -137,7 +133,7 @@ fn legend(summary: &Summary, layout: &Layout) -> String {
         text.extend([format!(" Left out for want of width: {}.", heads.join(", "))]);
     }
     if summary.arms.iter().any(|arm| !finding::unfinished(arm).is_empty()) {
-        text += " ✗: no figures, for the reason given.";
+        text += " ✗: not compared, for the reason given.";
     }
     text
 }

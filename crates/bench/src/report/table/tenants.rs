@@ -1,38 +1,34 @@
 //! Each tenant's details, arm by arm.
 
-use super::{Column, Line, Tone, blank, fitted};
+use cotenant_model::kernel::WorkUnit;
+use cotenant_model::workload::Tenant;
+
+use super::{Column, Line, Tone, alike, blank, fitted};
 use crate::report::Report;
-use crate::report::figure::{NONE, number, or_none, percentile, ratio, spread, times};
-use crate::report::text::{printable, wrapped};
+use crate::report::figure::{NONE, number, or_none, percentile, ratio, times};
+use crate::report::text::wrapped;
 use crate::report::view;
-use crate::summary::{ArmSummary, Summary, TenantSummary, Verdict};
+use crate::summary::{ArmSummary, Percentile, Summary, TenantSummary, Verdict};
 
 type Row<'a> = (&'a ArmSummary, &'a TenantSummary);
 
-/// One block a tenant: its arms below each other.
+/// One block a tenant, or a group of tenants that fared alike: the arms below each other.
 pub(crate) fn lines(report: &Report<'_>, width: usize) -> Vec<Line> {
-    let mut lines = Vec::new();
-    for tenant in &report.run.tenants {
-        lines.extend(block(report, &tenant.name, width));
-    }
-    lines
+    alike::groups(report).iter().flat_map(|group| block(report, group, width)).collect()
 }
 
-fn block(report: &Report<'_>, tenant: &str, width: usize) -> Vec<Line> {
+fn block(report: &Report<'_>, group: &[&Tenant], width: usize) -> Vec<Line> {
     let summary = report.summary;
-    let rows: Vec<Row<'_>> = summary
-        .arms
-        .iter()
-        .filter(|arm| arm.refused.is_none())
-        .flat_map(|arm| arm.tenants.iter().map(move |seen| (arm, seen)))
-        .filter(|(_, seen)| seen.name == tenant)
-        .collect();
+    let arms = summary.arms.iter().filter(|arm| arm.refused.is_none());
+    let rows: Vec<Row<'_>> = arms.filter_map(|arm| Some((arm, slowest(summary, arm, group)?))).collect();
     let Some((_, first)) = rows.first() else { return Vec::new() };
-    let metric = view::metric(summary, tenant);
-    let what = metric.map_or_else(String::new, |metric| format!(" · latency: {}", metric.label()));
-    let unit = first.unit.plural();
-    let mut lines = vec![(Tone::Strong, format!("{} · {unit}{what}", printable(tenant)))];
-    let layout = fitted(columns(summary, &rows), width);
+    let columns = columns(report, &rows);
+    if columns.len() < 3 && first.unit == WorkUnit::None {
+        return Vec::new();
+    }
+    let mut lines: Vec<Line> =
+        wrapped(&title(report, group, first), width).into_iter().map(|line| (Tone::Strong, line)).collect();
+    let layout = fitted(columns, width);
     lines.extend(layout.head.into_iter().map(|line| (Tone::Plain, line)));
     for ((_, seen), line) in rows.iter().zip(layout.rows) {
         let broken = seen.verdicts.iter().any(|verdict| verdict.kept == Some(false));
@@ -47,7 +43,31 @@ fn block(report: &Report<'_>, tenant: &str, width: usize) -> Vec<Line> {
     lines
 }
 
-fn columns(summary: &Summary, rows: &[Row<'_>]) -> Vec<Column> {
+/// `decoder-1 … decoder-8 · tokens · latency: ITL · alike within 5 %, of each arm the slowest`.
+fn title(report: &Report<'_>, group: &[&Tenant], first: &TenantSummary) -> String {
+    let unit = if first.unit == WorkUnit::None { String::new() } else { format!(" · {}", first.unit.plural()) };
+    let metric = view::metric(report.summary, &first.name);
+    let what = metric.map_or_else(String::new, |metric| format!(" · latency: {}", metric.label()));
+    let folded = if group.len() > 1 { " · alike within 5 %, of each arm the slowest" } else { "" };
+    format!("{}{unit}{what}{folded}", alike::names(report, group))
+}
+
+/// The tenant of the group with the longest 99th percentile in the arm (median where none is stated), the first of equals.
+fn slowest<'a>(summary: &Summary, arm: &'a ArmSummary, group: &[&Tenant]) -> Option<&'a TenantSummary> {
+    let value = |percentile: &Percentile| match percentile {
+        Percentile::Known { value, .. } | Percentile::AtLeast(value) => Some(value.0),
+        Percentile::TooFew { .. } => None,
+    };
+    let time = |tenant: &TenantSummary| {
+        let latency = view::latency(summary, tenant)?;
+        value(&latency.p99).or_else(|| value(&latency.p50))
+    };
+    let members = arm.tenants.iter().filter(|seen| group.iter().any(|tenant| tenant.name == seen.name));
+    members.rev().max_by_key(|seen| time(seen))
+}
+
+fn columns(report: &Report<'_>, rows: &[Row<'_>]) -> Vec<Column> {
+    let summary = report.summary;
     let column = |head, dispensable, cell: &dyn Fn(&TenantSummary) -> String| Column {
         head,
         dispensable,
@@ -57,9 +77,10 @@ fn columns(summary: &Summary, rows: &[Row<'_>]) -> Vec<Column> {
         or_none(view::latency(summary, tenant), write)
     };
     let arms = rows.iter().map(|(arm, _)| format!("  {}", super::name(&arm.arm.to_string()))).collect();
+    let rates = rows.iter().map(|(arm, tenant)| view::throughput(report.run, arm, tenant));
     let mut columns = vec![
         Column { head: "  arm", dispensable: 0, cells: arms },
-        column("units/s", 0, &|tenant| or_none(tenant.throughput.as_ref(), spread)),
+        Column { head: "units/s", dispensable: 0, cells: rates.collect() },
         column("progress", 1, &|tenant| or_none(tenant.progress.as_ref(), |share| ratio(share.mean))),
         column("p50", 0, &|tenant| latency(tenant, &|seen| percentile(&seen.p50))),
         column("slower", 2, &|tenant| latency(tenant, &|seen| or_none(seen.slowdown_p50, times))),

@@ -4,7 +4,8 @@ use cotenant_model::run::{Tuning, TuningPoint};
 
 use super::{Column, Line, Tone, blank, fitted};
 use crate::report::Report;
-use crate::report::figure::ratio;
+use crate::report::figure::{ratio, times};
+use crate::report::text::wrapped;
 
 /// The points no other point beats, the chosen one marked.
 pub(crate) fn lines(report: &Report<'_>, width: usize) -> Vec<Line> {
@@ -22,13 +23,49 @@ pub(crate) fn lines(report: &Report<'_>, width: usize) -> Vec<Line> {
         column("worst SLO ÷ limit", &|point| ratio(point.worst_slo)),
         column("progress", &|point| point.progress.iter().map(|share| ratio(*share)).collect::<Vec<_>>().join(" + ")),
     ];
-    let mut lines = vec![(Tone::Strong, title(tuning))];
+    let mut lines: Vec<Line> = wrapped(&format!("{} · Pareto front:", title(tuning)), width)
+        .into_iter()
+        .map(|line| (Tone::Strong, line))
+        .collect();
     let layout = fitted(columns, width);
     lines.extend(layout.head.into_iter().map(|line| (Tone::Plain, line)));
     let tone = |chosen: bool| if chosen { Tone::Strong } else { Tone::Plain };
     lines.extend(points.iter().zip(layout.rows).map(|((chosen, _), line)| (tone(*chosen), line)));
+    let grid = grid(tuning).into_iter().flat_map(|sentence| wrapped(&sentence, width));
+    lines.extend(grid.map(|line| (Tone::Plain, line)));
     lines.push(blank());
     lines
+}
+
+/// How the point chosen compares with the best of the measured grid that keeps every SLO, both as the grid measured them
+/// where it has the chosen one; `None` without a grid.
+pub(crate) fn grid(tuning: &Tuning) -> Option<String> {
+    if tuning.grid.is_empty() {
+        return None;
+    }
+    let size = tuning.grid.len();
+    let kept = tuning.grid.iter().filter(|point| point.worst_slo <= 1.0);
+    let Some(best) = kept.max_by(|one, other| one.aggregate.total_cmp(&other.aggregate)) else {
+        return Some(format!("The grid of {size} points has none that keeps every SLO."));
+    };
+    let best_text = format!("mps:{} at {} × solo", setting(best), ratio(best.aggregate));
+    let sentence = format!("The grid of {size} points, most of them one short window, has its best at {best_text}");
+    let Some(chosen) = tuning.chosen.and_then(|chosen| tuning.points.get(chosen)) else {
+        return Some(format!("{sentence}."));
+    };
+    let (measured, by) = tuning
+        .grid
+        .iter()
+        .find(|point| point.percent == chosen.percent)
+        .map_or((chosen, "the search"), |point| (point, "the grid"));
+    let broken = if measured.worst_slo > 1.0 { ", breaking an SLO there" } else { "" };
+    let share = measured.aggregate / best.aggregate;
+    Some(format!(
+        "{sentence}; it keeps every SLO. The chosen mps:{} did {} in {by}'s own windows, {} of that{broken}.",
+        setting(chosen),
+        ratio(measured.aggregate),
+        times(share)
+    ))
 }
 
 /// What the search found, in a sentence.
@@ -37,7 +74,7 @@ pub(crate) fn title(tuning: &Tuning) -> String {
         || "no point kept every SLO".to_owned(),
         |point| format!("chose mps:{} at {} × solo", setting(point), ratio(point.aggregate)),
     );
-    format!("tuner · {} points in {} of GPU time · {found} · Pareto front:", tuning.points.len(), tuning.spent)
+    format!("tuner · {} points in {} of GPU time · {found}", tuning.points.len(), tuning.spent)
 }
 
 /// The percentages as an arm writes them.
