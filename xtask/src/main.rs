@@ -25,7 +25,7 @@ enum Chore {
     Check,
     /// Compile the load kernels to the PTX that is checked in.
     Ptx(ptx::Arguments),
-    /// Write the JSON schemas that are checked in.
+    /// Write the JSON schemas and the page of the command line that are checked in.
     Schema(schema::Arguments),
     /// Build a real Ollama and its small model into the cache.
     Ollama(ollama::Arguments),

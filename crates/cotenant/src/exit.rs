@@ -1,6 +1,9 @@
 //! What a failure looks like: `error:`, its causes, a `hint:`, and a documented exit code.
 
+use std::error::Error;
 use std::process::ExitCode;
+
+use cotenant_model::cause::chain;
 
 use crate::terminal;
 
@@ -62,9 +65,8 @@ impl Failure {
     }
 
     /// A failure from an error and its causes.
-    pub(crate) fn from_error(kind: Kind, error: &dyn std::error::Error) -> Self {
-        let causes = std::iter::successors(error.source(), |cause| cause.source());
-        Self::new(kind, causes.fold(error.to_string(), |text, cause| format!("{text}\n  because: {cause}")))
+    pub(crate) fn from_error(kind: Kind, error: &dyn Error) -> Self {
+        Self::new(kind, chain(error, "\n  because: "))
     }
 
     /// The same with something to do about it.

@@ -13,7 +13,8 @@ pub(crate) fn show(text: &str) -> std::io::Result<()> {
         .and_then(|()| if text.ends_with('\n') { Ok(()) } else { output.write_all(b"\n") });
     match written.and_then(|()| output.flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => other,
+        Err(error) => Err(std::io::Error::new(error.kind(), format!("cannot write to standard output: {error}"))),
+        Ok(()) => Ok(()),
     }
 }
 

@@ -25,12 +25,37 @@ fn without_a_gpu_the_reason_is_said_and_every_line_shown_is_marked_recorded() {
     let (output, errors) = (text(&ended.stdout), text(&ended.stderr));
     assert_eq!(ended.status.code(), Some(0), "{errors}");
     assert!(errors.starts_with("error: no NVIDIA GPU"), "{errors}");
+    assert_eq!(errors.matches("cannot open shared object file").count(), 1, "{errors}");
     assert!(errors.contains("hint: install the NVIDIA driver"), "{errors}");
     assert!(output.contains("NVIDIA H200") && output.contains("time-slicing"), "{output}");
     let unmarked: Vec<&str> = output.lines().filter(|line| !line.starts_with("recorded")).collect();
     assert_eq!(unmarked, Vec::<&str>::new());
     let page = std::fs::read_to_string(folder.path().join("results/recorded/two-decoders/report.html")).expect("page");
     assert!(page.contains("recorded"));
+}
+
+#[test]
+fn where_a_recording_cannot_be_written_it_is_shown_all_the_same_and_nothing_is_left_elsewhere() {
+    let folder = tempfile::tempdir().expect("folder");
+    std::fs::write(folder.path().join("file"), "in the way").expect("file");
+    let temporary = tempfile::tempdir().expect("folder");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cotenant"));
+    command.args(["compare", "--out", "file/below"]).current_dir(folder.path()).env("TMPDIR", temporary.path());
+    let ended = command.env("COTENANT_NVML", "/nonexistent/libnvidia-ml.so.1").output().expect("started");
+    let errors = text(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(0), "{errors}");
+    assert!(text(&ended.stdout).contains("NVIDIA H200"));
+    assert!(errors.contains("cannot write results into `file/below`") && errors.contains("--out"), "{errors}");
+    assert_eq!(std::fs::read_dir(temporary.path()).expect("folder").count(), 0);
+}
+
+#[test]
+fn a_full_standard_output_is_named() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("full device");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cotenant"));
+    let ended = command.args(["completions", "bash"]).stdout(full).output().expect("started");
+    assert_eq!(ended.status.code(), Some(6));
+    assert!(text(&ended.stderr).starts_with("error: cannot write to standard output: No space left"), "{ended:?}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ pub enum OpenError {
         library: PathBuf,
         /// What the dynamic linker said.
         #[source]
-        source: NvmlError,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The library loads but is not a working NVML: a stub of the CUDA toolkit, for example.
     #[error("`{library}` is not a working NVML library")]
@@ -94,7 +94,7 @@ pub(crate) fn sort(library: &Path, source: NvmlError) -> OpenError {
     let library = library.to_owned();
     #[expect(clippy::wildcard_enum_match_arm, reason = "NVML's errors that say nothing about opening are one kind")]
     match source {
-        NvmlError::LibloadingError(_) => OpenError::NoLibrary { library, source },
+        NvmlError::LibloadingError(source) => OpenError::NoLibrary { library, source: Box::new(source) },
         NvmlError::FailedToLoadSymbol(_) | NvmlError::LibraryNotFound | NvmlError::FunctionNotFound => {
             OpenError::NotNvml { library, source }
         }

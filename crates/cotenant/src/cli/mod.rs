@@ -4,6 +4,7 @@ mod compare;
 mod completions;
 mod diff;
 mod exec_with_parent;
+mod manual;
 mod recorded;
 mod report;
 mod results;
@@ -34,6 +35,9 @@ enum Verb {
     Diff(diff::Arguments),
     Results(results::Arguments),
     Completions(completions::Arguments),
+    /// Print the reference of the command line as Markdown (`cargo xtask schema` keeps it in docs/cli.md).
+    #[command(hide = true)]
+    Manual,
     /// Run one tenant of a comparison (started by `compare`).
     #[command(hide = true)]
     Tenant,
@@ -61,6 +65,7 @@ pub(crate) fn run() -> Result<ExitCode, Failure> {
         Verb::Diff(arguments) => diff::run(&arguments),
         Verb::Results(arguments) => results::run(&arguments),
         Verb::Completions(arguments) => completions::run(&arguments),
+        Verb::Manual => manual::run(),
         Verb::Tenant => tenant::run(),
         Verb::ExecWithParent(_) => exec_with_parent::run(),
     }

@@ -69,7 +69,8 @@ pub(crate) fn style() -> TableStyle {
 
 /// Writes the page and the animated timeline into a folder; `raw` is the page's link to the record.
 pub(crate) fn write(report: &Report<'_>, folder: &Path, raw: &str) -> Result<Vec<PathBuf>, Failure> {
-    let unwritten = |error: store::StoreError| Failure::from_error(Kind::Output, &error);
+    let unwritten =
+        |error: store::StoreError| Failure::from_error(Kind::Output, &error).hint("choose another folder with --out");
     let page = folder.join("report.html");
     store::write(&page, report.html(raw).as_bytes()).map_err(unwritten)?;
     let mut written = vec![page];

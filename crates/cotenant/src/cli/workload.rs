@@ -9,8 +9,10 @@ use crate::exit::{Failure, Kind};
 
 /// Reads and checks a workload file and its traces; every problem is told at once.
 pub(crate) fn read(path: &Path) -> Result<Workload, Failure> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::new(Kind::Input, format!("cannot read workload `{}`: {error}", path.display())))?;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::new(Kind::Input, format!("cannot read workload `{}`: {error}", path.display()))
+            .hint("a workload is a YAML file; `cotenant compare` without one compares two small decoders")
+    })?;
     let mut workload = parse(&path.display().to_string(), &text)?;
     for tenant in &mut workload.tenants {
         if let Some(Load::Trace { file, arrivals }) = &mut tenant.load {
@@ -39,7 +41,7 @@ fn read_trace(path: &Path) -> Result<Vec<Nanoseconds>, Failure> {
         let seconds =
             entry.parse::<f64>().ok().filter(|seconds| seconds.is_finite() && (0.0..=86_400.0).contains(seconds));
         let seconds = seconds.ok_or_else(|| {
-            wrong(format!("line {}: `{entry}` is not a number of seconds from 0 to 86400", number + 1))
+            wrong(format!("line {}: `{}` is not a number of seconds from 0 to 86400", number + 1, shown(entry)))
         })?;
         let arrival = Nanoseconds::from_seconds(seconds);
         if arrivals.last().is_some_and(|last| *last > arrival) {
@@ -54,6 +56,12 @@ fn read_trace(path: &Path) -> Result<Vec<Nanoseconds>, Failure> {
         return Err(wrong("it has no arrival after 0 s".to_owned()));
     }
     Ok(arrivals)
+}
+
+/// The beginning of what a file says, fit for a terminal.
+fn shown(text: &str) -> String {
+    let start: String = text.chars().take(40).flat_map(char::escape_default).collect();
+    if text.chars().nth(40).is_some() { start + "…" } else { start }
 }
 
 #[cfg(test)]
@@ -80,6 +88,7 @@ mod tests {
             ("-1\n1", "line 1"),
             ("# none\n", "no arrival"),
             ("nan\n2", "line 1"),
+            ("\u{1b}[2J\n", "u{1b}"),
         ] {
             assert!(trace(text).1.contains(words), "{text}");
         }

@@ -127,7 +127,8 @@ fn without_gpu(arguments: &Arguments, why: &Failure, workload: &Workload) -> Res
     let recorded = Report::new(&run, &summary).recorded();
     report::show(&recorded, arguments.output)?;
     let folder = arguments.out.clone().unwrap_or_else(|| PathBuf::from(format!("results/recorded/{}", run.name)));
-    match save(&run, &recorded, &folder) {
+    // The recording comes with the program: where it cannot be written nothing is lost, and nothing is left elsewhere.
+    match prepare::writable(&folder).and_then(|()| save(&run, &recorded, &folder)) {
         Ok(()) => {}
         Err(failure) => drop(failure.report()),
     }

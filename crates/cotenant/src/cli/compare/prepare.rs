@@ -9,6 +9,7 @@ use cotenant_bench::clock::MonotonicClock;
 use cotenant_bench::compare::worker::Launch;
 use cotenant_bench::compare::{Comparison, Machine, Site, TuneSettings};
 use cotenant_gpu::{Nvml, ProcessTable, Sampler};
+use cotenant_model::cause::chain;
 use cotenant_model::gpu::{Driver, Gpu};
 use cotenant_model::run::{Price, Program, Settings};
 use cotenant_model::workload::Workload;
@@ -155,13 +156,8 @@ fn tell(reaped: &Reaped) {
 }
 
 fn no_gpu(error: &cotenant_gpu::OpenError, workload: Workload) -> Unready {
-    let why = Failure::new(Kind::NoGpu, format!("no NVIDIA GPU can be used: {}", chain(error))).hint(error.fix());
+    let why = Failure::new(Kind::NoGpu, format!("no NVIDIA GPU can be used: {}", chain(error, ": "))).hint(error.fix());
     Unready::NoGpu { why, workload: Box::new(workload) }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(error.source(), |cause| cause.source())
-        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// The wanted GPU; `None` when the driver lists none at all.
@@ -196,7 +192,7 @@ fn default_folder(gpu: &Gpu, name: &str) -> PathBuf {
 }
 
 /// Makes the folder and writes into it once, so that a full disk is not found out after the measurement.
-fn writable(folder: &Path) -> Result<(), Failure> {
+pub(super) fn writable(folder: &Path) -> Result<(), Failure> {
     let probe = folder.join(".writable");
     let written = std::fs::create_dir_all(folder)
         .and_then(|()| std::fs::write(&probe, b"x"))
@@ -225,7 +221,7 @@ fn notes(
 fn other_daemons(registry: &Registry) -> Vec<String> {
     let daemons = match cotenant_mps::foreign_daemons(registry) {
         Ok(daemons) => daemons,
-        Err(error) => return vec![format!("other MPS daemons could not be looked for: {}", chain(&error))],
+        Err(error) => return vec![format!("other MPS daemons could not be looked for: {}", chain(&error, ": "))],
     };
     let controls = daemons.iter().filter(|daemon| daemon.role == Role::Control);
     let tell = controls.map(|daemon| {
@@ -239,7 +235,7 @@ fn other_daemons(registry: &Registry) -> Vec<String> {
 fn other_processes(nvml: &mut Nvml, gpu: &Gpu) -> Vec<String> {
     let processes = match nvml.processes(&gpu.uuid) {
         Ok(processes) => processes,
-        Err(error) => return vec![format!("other processes on this GPU could not be listed: {}", chain(&error))],
+        Err(error) => return vec![format!("other processes on this GPU could not be listed: {}", chain(&error, ": "))],
     };
     let others = ProcessTable::default().foreign(&processes, &BTreeSet::new());
     let tell = others.iter().map(|other| {

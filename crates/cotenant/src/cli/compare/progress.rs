@@ -18,7 +18,7 @@ pub(super) struct Progress {
 impl Progress {
     pub(super) fn new() -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{spinner} {pos}/{len} {bar:24} {msg}");
+            let style = ProgressStyle::with_template("{spinner} {pos}/{len} {bar:24} {wide_msg}");
             let bar = ProgressBar::new(0).with_style(style.unwrap_or_else(|_template| ProgressStyle::default_bar()));
             bar.enable_steady_tick(std::time::Duration::from_millis(200));
             bar
