@@ -340,7 +340,7 @@ fn the_headline_says_how_far_a_fault_reached_and_the_arm_who_went_on() {
     let summary = Summary::of(&run);
     assert_eq!(summary.best, None);
     let page = Report::new(&run, &summary).html("run.json");
-    assert!(page.contains("progress 0.40 + 0.40 + failed; bad failed in time-slicing"), "{page}");
+    assert!(page.contains("progress of each tenant: 0.40 + 0.40 + failed (bad)"), "{page}");
     for width in [80, 100, 140] {
         let text = table(&run, TableStyle { width, ..STYLE });
         let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");

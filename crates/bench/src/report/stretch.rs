@@ -6,6 +6,9 @@ use cotenant_model::run::{ArmRecord, Run};
 use super::text::printable;
 use super::view;
 
+/// How many times its median gap a lane's mean gap is where its events come in bursts.
+const BURSTY: f64 = 4.0;
+
 /// The recorded events of one tenant in one arm, in milliseconds from the start of its window.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Lane {
@@ -32,8 +35,16 @@ pub(crate) struct Stretch {
 }
 
 impl Lane {
+    /// Typical time from one event to the next: the median, or the mean where events come in bursts, whose inner gaps say
+    /// nothing of the pace.
+    pub(crate) fn typical_gap(&self) -> Option<f64> {
+        let median = self.median_gap()?;
+        let mean = (self.end() - self.times.first()?) / (self.times.len() - 1) as f64;
+        Some(if mean > BURSTY * median { mean } else { median })
+    }
+
     /// Median time from one event to the next.
-    pub(crate) fn median_gap(&self) -> Option<f64> {
+    fn median_gap(&self) -> Option<f64> {
         let mut gaps: Vec<f64> = self.times.windows(2).map(|pair| pair[1] - pair[0]).collect();
         gaps.sort_by(f64::total_cmp);
         gaps.get(gaps.len() / 2).copied().filter(|gap| *gap > 0.0)
@@ -67,7 +78,7 @@ fn lane(run: &Run, record: &ArmRecord, tenant: &str) -> Option<Lane> {
     Some(Lane { tenant: printable(tenant), unit, units, times })
 }
 
-/// The shortest median gap between events in any of the stretches, in milliseconds.
+/// The shortest typical gap between events in any of the stretches, in milliseconds.
 pub(crate) fn shortest_gap(stretches: &[Stretch]) -> Option<f64> {
-    stretches.iter().flat_map(|stretch| &stretch.lanes).filter_map(Lane::median_gap).min_by(f64::total_cmp)
+    stretches.iter().flat_map(|stretch| &stretch.lanes).filter_map(Lane::typical_gap).min_by(f64::total_cmp)
 }

@@ -8,7 +8,7 @@ use super::Page;
 use crate::report::figure::{NONE, money, number, or_none, percentile_interval, ratio, ratio_spread, spread, times};
 use crate::report::finding;
 use crate::report::progress;
-use crate::report::text::printable;
+use crate::report::text::{listed, printable};
 use crate::report::view;
 use crate::summary::{ArmSummary, Percentile, TenantSummary};
 
@@ -57,10 +57,13 @@ fn arms(page: &Page<'_>) -> Markup {
     }
 }
 
-/// Why an arm is not compared, after how those of its tenants that did not fail went on.
+/// Why an arm is not compared: its refusal, or how its tenants went on and which failed; their last words stand above.
 fn reason(arm: &ArmSummary) -> String {
-    let progress = (!arm.failures.is_empty()).then(|| format!("progress {}", progress::of(arm)));
-    progress.into_iter().chain(finding::unfinished(arm)).collect::<Vec<_>>().join("; ")
+    if arm.failures.is_empty() {
+        return finding::unfinished(arm).join("; ");
+    }
+    let names = finding::fault::last_words(arm).into_iter().flat_map(|(tenants, _)| tenants).collect::<Vec<_>>();
+    format!("progress of each tenant: {} ({})", progress::of(arm), listed(&names))
 }
 
 /// The heads of the columns that some arm fills, with their positions in [`cells`].
@@ -113,10 +116,10 @@ fn tenants(page: &Page<'_>) -> Markup {
     let summary = page.report.summary;
     html! {
         @for tenant in &page.report.run.tenants {
-            @let label = view::metric(summary, &tenant.name).map_or("latency", |metric| metric.label());
+            @let metric = view::metric(summary, &tenant.name);
             div.scroll tabindex="0" role="region" aria-label={ "Table of tenant " (printable(&tenant.name)) } {
                 table {
-                    caption { strong { (printable(&tenant.name)) } " · latency is " (label) ", its 95 % confidence interval in brackets" }
+                    caption { strong { (printable(&tenant.name)) } @if let Some(metric) = metric { " · latency is " (metric.label()) ", its 95 % confidence interval in brackets" } }
                     thead { tr {
                         th scope="col" { "arm" }
                         @for head in ["units/s", "progress", "p50", "p99", "max", "SLO", "requests", "failed", "open", "startup"] { th.n scope="col" { (head) } }
