@@ -30,6 +30,8 @@ const STANDARD: (&str, &str) =
 /// small decoders; without an NVIDIA GPU it says why there is none and shows a recorded run.
 ///
 /// The MPS daemon it starts is its own and is always stopped. GPU settings are never changed.
+///
+/// Ctrl-C ends the measurement in order and keeps what was measured; a second one quits at once.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Workload file; see docs/workload-file.md and examples/workloads/.
