@@ -53,12 +53,15 @@ fn broken_links(root: &Path, file: &SourceFile) -> Vec<Finding> {
     findings
 }
 
-/// The files that a line of Markdown links to: `[text](file#part "title")` without part and title.
+/// The files that a line of Markdown links to: `[text](file#part "title")` without part and title, `[text](<file>)` too.
 fn targets(line: &str) -> Vec<&str> {
     let prose: Vec<&str> = line.split("](").skip(1).collect();
     prose
         .into_iter()
-        .filter_map(|rest| rest.split([')', ' ']).next())
+        .filter_map(|rest| match rest.strip_prefix('<') {
+            Some(bracketed) => bracketed.split('>').next(),
+            None => rest.split([')', ' ']).next(),
+        })
         .filter(|target| !target.contains("://") && !target.starts_with("mailto:"))
         .filter_map(|target| target.split('#').next())
         .filter(|target| !target.is_empty())
@@ -90,7 +93,7 @@ mod tests {
         let root = tempfile::tempdir().expect("folder");
         fs::create_dir(root.path().join("docs")).expect("folder");
         fs::write(root.path().join("docs/a.md"), "").expect("file");
-        let text = "[a](a.md#part) [b](../docs/a.md \"title\") [c](https://c.example) [d](#here)\n\
+        let text = "[a](a.md#part) [b](../docs/a.md \"title\") [c](https://c.example) [d](#here) [e](<a.md>)\n\
                     ```\n[e](gone.md)\n```\n[f](gone.md)\n";
         assert_eq!(found(root.path(), "docs/b.md", text), ["docs/b.md:5: the link to `gone.md` leads nowhere"]);
     }

@@ -1,5 +1,7 @@
 //! Two runs side by side.
 
+use serde::Serialize;
+
 use super::Report;
 use super::figure::{percentile, ratio_spread, spread, times};
 use super::interval::{self, Difference};
@@ -9,7 +11,7 @@ use super::view;
 use crate::summary::{ArmSummary, Estimate, Percentile, TenantSummary};
 
 /// One figure of both runs.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 struct Row {
     arm: String,
     figure: String,
@@ -35,6 +37,27 @@ pub fn diff(a: &Report<'_>, b: &Report<'_>, style: TableStyle) -> String {
     let note = "Differences are those whose 95 % confidence intervals do not overlap; ±: that interval.";
     lines.extend(wrapped(note, style.width).into_iter().map(|line| (Tone::Faint, line)));
     written(&lines, "", style.color)
+}
+
+/// The same for programs (`--output json`): one object with `schema`, `warnings` and `rows`.
+///
+/// # Errors
+/// Never for text; the encoder's error otherwise.
+pub fn diff_json(a: &Report<'_>, b: &Report<'_>) -> Result<String, serde_json::Error> {
+    /// Layout of the object; raised when a field changes its meaning or leaves.
+    const SCHEMA: u32 = 1;
+    #[derive(Serialize)]
+    struct Differences {
+        schema: u32,
+        a: String,
+        b: String,
+        warnings: Vec<String>,
+        rows: Vec<Row>,
+    }
+    let title = |report: &Report<'_>| format!("{} {}", report.run.name, report.run.started);
+    let differences =
+        Differences { schema: SCHEMA, a: title(a), b: title(b), warnings: warnings(a, b), rows: rows(a, b) };
+    serde_json::to_string_pretty(&differences).map(|text| text + "\n")
 }
 
 fn run_line(letter: &str, report: &Report<'_>, width: usize) -> String {

@@ -161,7 +161,23 @@ fn arm_row(report: &Report<'_>, arm: &ArmSummary, best: bool) -> String {
     format!("| {title} | {} |\n", cells.join(" | "))
 }
 
+/// `8 × 116 tokens/s (0.11 each)`; `None` for fewer than three tenants or where they differ.
+fn alike(tenants: &[TenantSummary]) -> Option<String> {
+    let rates: Vec<f64> =
+        tenants.iter().map(|tenant| tenant.throughput.map(|rate| rate.mean)).collect::<Option<_>>()?;
+    let (first, mean) = (tenants.first()?, rates.iter().sum::<f64>() / rates.len() as f64);
+    let same = tenants.len() > 2
+        && tenants.iter().all(|tenant| tenant.unit == first.unit)
+        && rates.iter().all(|rate| (rate - mean).abs() <= 0.01 * mean);
+    let progress = first.progress.map_or_else(String::new, |share| format!(" ({} each)", ratio(share.mean)));
+    same.then(|| format!("{} × {} {}/s{progress}", tenants.len(), number(mean), first.unit.plural()))
+}
+
+/// What each tenant did; one entry for all where they did the same to within a hundredth.
 fn each_tenant(arm: &ArmSummary) -> String {
+    if let Some(alike) = alike(&arm.tenants) {
+        return alike;
+    }
     let cell = |tenant: &TenantSummary| {
         if failed(arm, &tenant.name) {
             return Some(format!("{}: failed", text::markdown(&tenant.name)));

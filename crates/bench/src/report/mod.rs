@@ -35,7 +35,7 @@ use cotenant_model::run::Run;
 use crate::summary::Summary;
 
 pub use animation::AnimationError;
-pub use diff::diff;
+pub use diff::{diff, diff_json};
 pub use markdown::markdown;
 pub use table::TableStyle;
 

@@ -42,12 +42,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let mut page = report::markdown(&entries, COMMAND);
     if let Some(path) = &arguments.notes {
         let notes = std::fs::read_to_string(path)
-            .map_err(|error| Failure::new(Kind::Input, format!("cannot read `{}`: {error}", path.display())))?;
+            .map_err(|error| Failure::new(Kind::Input, format!("cannot read notes `{}`: {error}", path.display())))?;
         page.push('\n');
         page.push_str(&notes);
     }
     match &arguments.out {
-        Some(path) => store::write(path, page.as_bytes()).map_err(|error| Failure::from_error(Kind::Output, &error))?,
+        Some(path) => {
+            store::write(path, page.as_bytes()).map_err(|error| Failure::from_error(Kind::Output, &error))?;
+            terminal::complain(&format!("wrote {}", path.display()));
+        }
         None => terminal::show(&page).map_err(|error| Failure::from_error(Kind::Output, &error))?,
     }
     Ok(ExitCode::SUCCESS)
