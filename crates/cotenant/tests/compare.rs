@@ -23,7 +23,7 @@ fn compare(machine: &Machine, more: &[&str]) -> Ended {
 fn two_servers_are_compared_under_every_arm_and_nothing_is_left_behind() {
     let machine = Machine::new();
     machine.workload(&(server("chat", "") + &server("agent", "")));
-    let ended = compare(&machine, &["--arms", "time-slicing,mps,mps:30/60,mps-memory,mig:1g.18gb"]);
+    let ended = compare(&machine, &["--arms", "time-slicing,mps,mps:30/60,mps-memory,mig:1g.18gb", "--allow-settings"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.output.lines().all(|line| line.starts_with("simulated")), "{}", ended.output);
     let run = machine.record("out");

@@ -2,7 +2,8 @@
 //!
 //! This room owns the driver library: finding and loading it ([`Nvml`], [`OpenError`]), inventory and readings (it is the
 //! [`cotenant_model::GpuReader`]), a background [`Sampler`] that measures windows, and the question who else is on this
-//! host's GPUs ([`ProcessTable`]). It refuses to change a setting of a GPU, to guess a figure that the driver does not tell
+//! host's GPUs ([`ProcessTable`]). It changes one setting, a GPU's compute
+//! mode, and only when told to; it refuses to guess a figure that the driver does not tell
 //! (that is `None`, never 0), and to attribute power or energy to single processes.
 //!
 //! A sampler's thread owns the reader; nothing else touches the driver while a measurement runs:
@@ -27,9 +28,11 @@ mod open;
 mod processes;
 mod reader;
 mod sampler;
+mod setting;
 
 pub use foreign::{ForeignProcess, ProcessTable};
 pub use history::{EnergySource, Failure, Observation};
 pub use open::OpenError;
 pub use reader::{LIBRARY_VARIABLE, Nvml, ReadError};
 pub use sampler::{Sampler, SamplerError, Watch};
+pub use setting::SettingError;

@@ -106,6 +106,11 @@ impl Nvml {
         Ok(Self { library: Box::leak(Box::new(library)), cards: BTreeMap::new() })
     }
 
+    /// A GPU's handle for calls that change something.
+    pub(crate) fn device(&mut self, gpu: &GpuUuid) -> Result<&mut Device<'static>, ReadError> {
+        self.card(gpu).map(|card| &mut card.device)
+    }
+
     /// The kept handle of a GPU, looked up at its first use.
     fn card(&mut self, uuid: &GpuUuid) -> Result<&mut Card, ReadError> {
         match self.cards.entry(uuid.clone()) {

@@ -7,6 +7,7 @@
 //!
 //! An interruption ends the pass that runs, takes everything down, and keeps the passes before it.
 
+pub mod hold;
 mod pass;
 mod preflight;
 mod processes;

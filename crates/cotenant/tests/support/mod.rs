@@ -87,7 +87,9 @@ impl Machine {
                 .unwrap_or_default()
         };
         let mut left = names(&root.join("processes"));
-        left.extend(names(&root).into_iter().filter(|name| name.starts_with("mps-") || name.starts_with("run-")));
+        let ours =
+            |name: &String| name.starts_with("mps-") || name.starts_with("run-") || name.ends_with(".compute-mode");
+        left.extend(names(&root).into_iter().filter(ours));
         left
     }
 }

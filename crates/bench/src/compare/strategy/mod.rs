@@ -9,6 +9,9 @@ use std::path::PathBuf;
 use cotenant_model::Arm;
 use cotenant_model::gpu::Gpu;
 use cotenant_model::workload::{Engine, Tenant};
+use cotenant_mps::{Daemon, Settings};
+
+use super::hold::{Hold, HoldError};
 
 /// Where a comparison runs.
 #[derive(Debug, Clone)]
@@ -19,12 +22,32 @@ pub struct Site {
     pub directory: PathBuf,
     /// Register of the processes that must not outlive the run.
     pub registry: cotenant_mps::Registry,
+    /// Whether the compute mode may be `exclusive-process` while MPS runs.
+    pub exclusive: bool,
 }
 
-/// MPS did not come up.
+impl Site {
+    /// Starts an MPS daemon with its server, in `exclusive-process` where that is allowed.
+    pub(super) fn start_mps(&self) -> Result<(Daemon, Option<Hold>), StrategyError> {
+        let hold = if self.exclusive { Hold::exclusive(&self.gpu, self.registry.root().path()) } else { Ok(None) };
+        let hold = hold.map_err(StrategyError::Hold)?;
+        let settings = Settings::new(self.gpu.uuid.clone(), &self.registry).map_err(StrategyError::Mps)?;
+        let mut daemon = Daemon::start(settings, &self.registry).map_err(StrategyError::Mps)?;
+        daemon.start_server().map_err(StrategyError::Mps)?;
+        Ok((daemon, hold))
+    }
+}
+
+/// A strategy that did not come up.
 #[derive(Debug, thiserror::Error)]
-#[error("could not start MPS")]
-pub(super) struct StrategyError(#[source] cotenant_mps::MpsError);
+pub(super) enum StrategyError {
+    /// MPS.
+    #[error("could not start MPS")]
+    Mps(#[source] cotenant_mps::MpsError),
+    /// The compute mode.
+    #[error("could not prepare the GPU for MPS")]
+    Hold(#[source] HoldError),
+}
 
 /// One way to share the GPU.
 pub(super) trait Strategy {
@@ -53,7 +76,7 @@ pub(super) trait Stage: std::fmt::Debug {
 #[must_use]
 pub(super) fn of(arm: &Arm) -> Box<dyn Strategy> {
     match arm {
-        Arm::Solo | Arm::TimeSlicing => Box::new(plain::Plain),
+        Arm::Solo | Arm::TimeSlicing => Box::new(plain::Plain { shared: *arm == Arm::TimeSlicing }),
         Arm::Mps | Arm::MpsPercent(_) | Arm::MpsMemory => Box::new(mps::Mps { arm: arm.clone() }),
         Arm::Mig(profile) => Box::new(mig::Mig { profile: profile.clone() }),
     }

@@ -3,8 +3,9 @@
 use cotenant_model::Arm;
 use cotenant_model::workload::Tenant;
 use cotenant_mps::life::State;
-use cotenant_mps::{ClientLimits, Daemon, Settings};
+use cotenant_mps::{ClientLimits, Daemon};
 
+use super::super::hold::Hold;
 use super::{Site, Stage, Strategy, StrategyError, already_running};
 use crate::compare::preflight::memory_limit;
 
@@ -18,6 +19,8 @@ pub(super) struct Mps {
 struct MpsStage {
     arm: Arm,
     daemon: Daemon,
+    /// Dropped after the daemon.
+    _hold: Option<Hold>,
 }
 
 impl Strategy for Mps {
@@ -41,10 +44,8 @@ impl Strategy for Mps {
     }
 
     fn begin(&self, site: &Site) -> Result<Box<dyn Stage>, StrategyError> {
-        let settings = Settings::new(site.gpu.uuid.clone(), &site.registry).map_err(StrategyError)?;
-        let mut daemon = Daemon::start(settings, &site.registry).map_err(StrategyError)?;
-        daemon.start_server().map_err(StrategyError)?;
-        Ok(Box::new(MpsStage { arm: self.arm.clone(), daemon }))
+        let (daemon, hold) = site.start_mps()?;
+        Ok(Box::new(MpsStage { arm: self.arm.clone(), daemon, _hold: hold }))
     }
 }
 

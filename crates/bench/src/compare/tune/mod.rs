@@ -10,7 +10,7 @@ use cotenant_model::cause::chain;
 use cotenant_model::run::{ArmRecord, Run, Tuning, TuningPoint};
 use cotenant_model::workload::Engine;
 use cotenant_model::{Arm, Bytes, Nanoseconds, Percent};
-use cotenant_mps::{Daemon, MpsError};
+use cotenant_mps::Daemon;
 
 use super::preflight::CONTEXT;
 use super::schedule::PassPlan;
@@ -42,14 +42,16 @@ pub(super) fn run(
     observer: &mut dyn Observer,
     run: &mut Run,
 ) -> Result<(), Interrupted> {
-    let daemon = match start(machine) {
-        Ok(daemon) => daemon,
+    let (daemon, hold) = match machine.site.start_mps() {
+        Ok(started) => started,
         Err(error) => {
             note_once(run, format!("not tuned: {}", chain(&error, ": ")));
             return Ok(());
         }
     };
     search(comparison, machine, observer, (run, daemon))?;
+    // The chosen arm's pass takes and gives back the compute mode itself.
+    drop(hold);
     match run.tuning.as_ref().and_then(chosen) {
         Some(percent) => adopt(Arm::MpsPercent(percent), comparison, machine, run),
         None => {
@@ -64,14 +66,6 @@ pub(super) fn run(
 /// The percentages that the search chose.
 fn chosen(tuning: &Tuning) -> Option<Vec<Percent>> {
     tuning.chosen.and_then(|chosen| tuning.points.get(chosen)).map(|point| point.percent.clone())
-}
-
-fn start(machine: &Machine<'_>) -> Result<Daemon, MpsError> {
-    let registry = &machine.site.registry;
-    let settings = cotenant_mps::Settings::new(machine.site.gpu.uuid.clone(), registry)?;
-    let mut daemon = Daemon::start(settings, registry)?;
-    daemon.start_server()?;
-    Ok(daemon)
 }
 
 /// Searches and records what was found; then measures the grid, where it is wanted, so that an interruption there keeps the

@@ -29,7 +29,8 @@ const STANDARD: (&str, &str) =
 /// MPS. Prints a table, one line an arm, and writes run.json, report.html and timeline.gif. Without WORKLOAD it compares two
 /// small decoders; without an NVIDIA GPU it says why there is none and shows a recorded run.
 ///
-/// The MPS daemon it starts is its own and is always stopped. GPU settings are never changed.
+/// The MPS daemon it starts is its own and is always stopped. GPU settings are never changed without
+/// --allow-settings.
 ///
 /// Ctrl-C ends the measurement in order and keeps what was measured; a second one quits at once.
 #[derive(Debug, clap::Args)]
@@ -60,6 +61,10 @@ pub(crate) struct Arguments {
     /// What the GPU costs an hour in US dollars; the bundled on-demand price when left out.
     #[arg(long, value_name = "USD", value_parser = price)]
     price: Option<MicroUsd>,
+    /// Set the GPU's compute mode to exclusive-process while MPS runs, so that a tenant that misses its daemon fails instead
+    /// of running beside it, and put it back after. Takes root. Proved on simulated GPUs only.
+    #[arg(long)]
+    allow_settings: bool,
     /// Index or UUID of the GPU.
     #[arg(long, default_value = "0")]
     gpu: String,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use cotenant_bench::clock::MonotonicClock;
 use cotenant_bench::compare::worker::Launch;
-use cotenant_bench::compare::{Comparison, Machine, Site, TuneSettings};
+use cotenant_bench::compare::{Comparison, Machine, Site, TuneSettings, hold};
 use cotenant_gpu::{Nvml, ProcessTable, Sampler};
 use cotenant_model::cause::chain;
 use cotenant_model::gpu::{Driver, Gpu};
@@ -53,6 +53,7 @@ pub(super) struct Prepared {
     driver: Driver,
     nvml: Nvml,
     registry: Registry,
+    exclusive: bool,
     interrupted: Arc<AtomicBool>,
     notes: Vec<String>,
     _lock: GpuLock,
@@ -78,12 +79,14 @@ pub(super) fn prepare(arguments: &Arguments, workload: Workload) -> Result<Prepa
     }
     remove_stale_folders(registry.root());
     let lock = GpuLock::acquire(registry.root(), &gpu.uuid).map_err(|error| busy(&error))?;
+    let gpu = restored(gpu, &registry, &mut nvml)?;
     let folder = arguments.out.clone().unwrap_or_else(|| default_folder(&gpu, &workload.name));
     writable(&folder)?;
     let notes = notes(&mut nvml, &registry, &gpu, (arguments, &workload));
+    let exclusive = arguments.allow_settings;
     let comparison = comparison(arguments, workload, &gpu);
     let interrupted = listen_for_signals().map_err(|error| failed(&error))?;
-    Ok(Prepared { comparison, gpu, driver, nvml, registry, interrupted, notes, _lock: lock, folder })
+    Ok(Prepared { comparison, gpu, driver, nvml, registry, exclusive, interrupted, notes, _lock: lock, folder })
 }
 
 impl Prepared {
@@ -109,7 +112,12 @@ impl Prepared {
         let interrupted = || self.interrupted.load(Ordering::Relaxed);
         let machine = Machine {
             begun: clock.monotonic(),
-            site: Site { gpu: self.gpu, directory: directory.clone(), registry: self.registry.clone() },
+            site: Site {
+                gpu: self.gpu,
+                directory: directory.clone(),
+                registry: self.registry.clone(),
+                exclusive: self.exclusive,
+            },
             launch: Launch { program, registry: self.registry },
             driver: self.driver,
             sampler: &sampler,
@@ -123,6 +131,19 @@ impl Prepared {
         drop(std::fs::remove_dir_all(directory));
         Ok(done)
     }
+}
+
+/// The GPU with its compute mode put back, where a killed run had changed it.
+fn restored(gpu: Gpu, registry: &Registry, nvml: &mut Nvml) -> Result<Gpu, Failure> {
+    let mode = hold::restore(&gpu.uuid, registry.root().path(), nvml).map_err(|error| {
+        Failure::from_error(Kind::Other, &error).hint("run it once as the user whose run was killed")
+    })?;
+    let Some(mode) = mode else { return Ok(gpu) };
+    let word = hold::word(mode);
+    terminal::complain(&format!(
+        "note: put the GPU's compute mode back to {word}, which a run that was killed had changed"
+    ));
+    Ok(Gpu { compute_mode: Some(mode), ..gpu })
 }
 
 /// Removes the log folders of runs that are over; a run's folder carries its process id.
