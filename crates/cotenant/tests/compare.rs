@@ -88,7 +88,7 @@ fn a_second_run_on_the_gpu_is_turned_away_and_an_interrupted_one_keeps_what_it_m
     let second = machine.run(&["compare", "workload.yaml", "--out", "second"]);
     assert_eq!(second.code, Some(5), "{second:?}");
     assert!(second.errors.contains(&child.id().to_string()), "names the holder: {}", second.errors);
-    std::thread::sleep(Duration::from_secs(3));
+    std::thread::sleep(Duration::from_secs(6));
     rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("interrupted");
     let ended = Ended::from(child.wait_with_output().expect("ended"));
     assert_eq!(ended.code, Some(130), "{ended:?}");
