@@ -154,7 +154,8 @@ pub(crate) fn tuning(page: &Page<'_>) -> Markup {
             )
         }))
         .collect();
-    let chart = figure("aggregate against worst SLO ÷ limit", "right of 1 an SLO is broken", &scatter(&points));
+    let chart =
+        figure("aggregate against worst SLO ÷ limit", "right of 1 an SLO is broken; logarithmic", &scatter(&points));
     let found = [Some(tuning::title(seen)), tuning::grid(seen)];
     grid("tuning", "Tuner", &found.into_iter().flatten().collect::<Vec<_>>().join(" "), &[chart])
 }
@@ -168,7 +169,9 @@ fn scatter(points: &[(&TuningPoint, &str)]) -> Markup {
     };
     let (left, right) = span(|point| point.worst_slo);
     let (low, high) = span(|point| point.aggregate);
-    let x = Scale::linear((left.min(0.9), right.max(1.1)), (40.0, 388.0));
+    let (limits, places) = ((left.min(0.9), right.max(1.1)), (40.0, 388.0));
+    // A starved tenant's ratio is tens of times its limit; without any SLO every ratio is 0.
+    let x = if left > 0.0 { Scale::logarithmic(limits, places) } else { Scale::linear(limits, places) };
     let y = Scale::linear((low * 0.95, high * 1.05), (200.0, 12.0));
     let content = html! {
         @for tick in y.ticks(4) {
