@@ -14,8 +14,9 @@ mod processes;
 mod schedule;
 mod strategy;
 mod tune;
-pub mod worker;
+mod worker;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use cotenant_gpu::Sampler;
@@ -27,7 +28,7 @@ use cotenant_model::{Arm, Clock, Nanoseconds};
 pub use preflight::TooLarge;
 pub use strategy::Site;
 pub use tune::TuneSettings;
-use worker::{Launch, Patience};
+use worker::Patience;
 
 /// What to compare.
 #[derive(Debug, Clone)]
@@ -49,8 +50,8 @@ pub struct Comparison {
 pub struct Machine<'a> {
     /// The GPU and the folder of the run.
     pub site: Site,
-    /// How tenants are started.
-    pub launch: Launch,
+    /// This program, which is also the tenants' (as `cotenant tenant`).
+    pub program: PathBuf,
     /// The driver.
     pub driver: Driver,
     /// Telemetry of the GPU.

@@ -17,7 +17,7 @@ const KERNEL_READY: Nanoseconds = Nanoseconds(90_000_000_000);
 /// Time over its own `ready` that a server tenant's process gets.
 const SERVER_GRACE: Nanoseconds = Nanoseconds(15_000_000_000);
 /// Time between the order and the start of the load, for the order to reach every tenant.
-pub(super) const LEAD: Nanoseconds = Nanoseconds(30_000_000);
+const LEAD: Nanoseconds = Nanoseconds(30_000_000);
 /// Time after the close of a window within which a tenant must have answered; a step of a starved kernel ends in it.
 const ANSWER: Nanoseconds = Nanoseconds(30_000_000_000);
 
@@ -32,10 +32,10 @@ pub(super) struct Seat<'a> {
 
 /// What was seen in a window: the tenants' own figures, the GPU's, and what a reader must know.
 #[derive(Debug)]
-pub(super) struct Seen {
-    pub(super) windows: Vec<Window>,
-    pub(super) telemetry: Telemetry,
-    pub(super) notes: Vec<String>,
+struct Seen {
+    windows: Vec<Window>,
+    telemetry: Telemetry,
+    notes: Vec<String>,
 }
 
 /// Runs one pass; also gives what the record's notes should say. A tenant or strategy that fails is recorded as failed; the
@@ -56,7 +56,9 @@ pub(super) fn run(
         Err(error) => return Ok((empty(plan, all_failed(&tenants, &chain(&error, ": "))), Vec::new())),
     };
     let mut seats = seat_all(machine, comparison, stage.as_ref(), &tenants)?;
-    let window = window(machine, comparison, u64::from(plan.repeat), plan.repeat == 0);
+    let settings = &comparison.settings;
+    let spans = (settings.warmup, settings.duration);
+    let window = window(machine, settings.seed, spans, (u64::from(plan.repeat), plan.repeat == 0));
     let Seen { mut windows, telemetry, mut notes } = measure(machine, &mut seats, window)?;
     notes.extend(seats.iter_mut().flat_map(|seat| {
         let name = &seat.tenant.name;
@@ -108,7 +110,7 @@ pub(super) fn spawn<'a>(
         spawned: machine.clock.monotonic(),
         server_log: matches!(tenant.engine, Engine::Server(_)).then_some(log),
     };
-    let worker = Worker::spawn(&machine.launch, &plan, environment);
+    let worker = Worker::spawn(&machine.program, &machine.site.registry, &plan, environment);
     Seat { tenant, worker: worker.map_err(|error| chain(&error, ": ")), notes: Vec::new() }
 }
 
@@ -127,16 +129,21 @@ pub(super) fn settle(machine: &Machine<'_>, seat: &mut Seat<'_>) -> Result<(), I
     Ok(())
 }
 
-/// The next window, from now.
-pub(super) fn window(machine: &Machine<'_>, comparison: &Comparison, seed: u64, trace: bool) -> WindowPlan {
+/// The next window, from now: so much warm-up, so long; `number` varies the arrivals.
+pub(super) fn window(
+    machine: &Machine<'_>,
+    seed: u64,
+    (warmup, length): (Nanoseconds, Nanoseconds),
+    (number, trace): (u64, bool),
+) -> WindowPlan {
     let warm = Nanoseconds(machine.clock.monotonic().0 + LEAD.0);
-    let open = Nanoseconds(warm.0 + comparison.settings.warmup.0);
-    let close = Nanoseconds(open.0 + comparison.settings.duration.0);
-    WindowPlan { warm, open, close, seed: comparison.settings.seed.wrapping_add(seed), trace }
+    let open = Nanoseconds(warm.0 + warmup.0);
+    let close = Nanoseconds(open.0 + length.0);
+    WindowPlan { warm, open, close, seed: seed.wrapping_add(number), trace }
 }
 
 /// Lets every seated tenant load the GPU over the same window.
-pub(super) fn measure(machine: &Machine<'_>, seats: &mut [Seat<'_>], plan: WindowPlan) -> Result<Seen, Interrupted> {
+fn measure(machine: &Machine<'_>, seats: &mut [Seat<'_>], plan: WindowPlan) -> Result<Seen, Interrupted> {
     let watch = machine.sampler.watch(plan.open, plan.close);
     let mut windows = answers(machine, seats, plan)?;
     let (telemetry, notes) = match watch.and_then(Watch::finish) {
@@ -201,11 +208,11 @@ fn blame(windows: &mut [Window], trouble: &str) {
 /// Tells all tenants to leave, then waits for each.
 pub(super) fn leave(mut seats: Vec<Seat<'_>>, machine: &Machine<'_>) {
     for worker in seats.iter_mut().filter_map(|seat| seat.worker.as_mut().ok()) {
-        // One that cannot be told any more is killed below.
+        // One that cannot be told any more has left, or is killed below.
         drop(worker.order(&Command::Stop));
     }
     for worker in seats.into_iter().filter_map(|seat| seat.worker.ok()) {
-        worker.stop(machine.clock.as_ref());
+        worker.finish(machine.clock.as_ref());
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command as Program, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +26,7 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// Why a tenant did not do what it was told; whoever shows it names the tenant.
 #[derive(Debug, thiserror::Error)]
-pub enum WorkerError {
+pub(super) enum WorkerError {
     /// The process could not be started.
     #[error("its process could not be started")]
     Spawn(#[source] std::io::Error),
@@ -41,18 +41,9 @@ pub enum WorkerError {
     Interrupted,
 }
 
-/// What every tenant's process is started with.
-#[derive(Debug, Clone)]
-pub struct Launch {
-    /// This program, which is also the tenants' (as `cotenant tenant`).
-    pub program: PathBuf,
-    /// Processes of this run, for a later run to end should this one be killed.
-    pub registry: Registry,
-}
-
 /// A running tenant process.
 #[derive(Debug)]
-pub struct Worker {
+pub(super) struct Worker {
     tenant: String,
     child: Child,
     input: Option<ChildStdin>,
@@ -65,11 +56,11 @@ pub struct Worker {
 
 /// Waits that end when the comparison is interrupted.
 #[derive(Clone, Copy)]
-pub struct Patience<'a> {
+pub(super) struct Patience<'a> {
     /// The clock.
-    pub clock: &'a dyn Clock,
+    pub(super) clock: &'a dyn Clock,
     /// Whether the comparison was interrupted.
-    pub interrupted: &'a dyn Fn() -> bool,
+    pub(super) interrupted: &'a dyn Fn() -> bool,
 }
 
 impl std::fmt::Debug for Patience<'_> {
@@ -79,25 +70,28 @@ impl std::fmt::Debug for Patience<'_> {
 }
 
 impl Worker {
-    /// Starts a tenant's process with `environment` over cotenant's own.
+    /// Starts a tenant's process: `program` (this one) as `cotenant tenant`, with `environment` over its own. The register
+    /// lets a later run end it, should this one be killed.
     ///
     /// # Errors
     /// When the process cannot be started or is gone before it has read its plan.
     #[expect(clippy::disallowed_methods, reason = "the process is reaped by this type")]
-    pub fn spawn(launch: &Launch, plan: &TenantPlan, environment: &[(String, String)]) -> Result<Self, WorkerError> {
+    pub(super) fn spawn(
+        program: &Path,
+        registry: &Registry,
+        plan: &TenantPlan,
+        environment: &[(String, String)],
+    ) -> Result<Self, WorkerError> {
         let tenant = plan.tenant.name.clone();
-        let mut program = Program::new(&launch.program);
+        let mut program = Program::new(program);
         program.arg("tenant");
         for inherited in cotenant_mps::MPS_VARIABLES {
             program.env_remove(inherited);
         }
-        program
-            .envs(environment.iter().map(|(name, value)| (name, value)))
-            .envs([launch.registry.mark()])
-            .process_group(0);
+        program.envs(environment.iter().map(|(name, value)| (name, value))).envs([registry.mark()]).process_group(0);
         program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = program.spawn().map_err(WorkerError::Spawn)?;
-        let record = match launch.registry.record(child.id(), &format!("tenant {tenant}")) {
+        let record = match registry.record(child.id(), &format!("tenant {tenant}")) {
             Ok(record) => Some(record),
             Err(error) => {
                 tracing::warn!(%error, "a crash of this run would leave tenant `{tenant}` behind");
@@ -110,15 +104,14 @@ impl Worker {
         readers.extend(child.stdout.take().map(|output| read_events(output, sender)));
         readers.extend(child.stderr.take().map(|errors| keep_last_words(errors, Arc::clone(&last_words))));
         let input = child.stdin.take();
-        let registry = launch.registry.clone();
-        let mut worker = Self { tenant, child, input, events, last_words, readers, registry, record };
+        let mut worker = Self { tenant, child, input, events, last_words, readers, registry: registry.clone(), record };
         worker.write(plan)?;
         Ok(worker)
     }
 
     /// The process id.
     #[must_use]
-    pub fn pid(&self) -> u32 {
+    pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }
 
@@ -126,7 +119,7 @@ impl Worker {
     ///
     /// # Errors
     /// When it fails, stays silent for `limit`, or the comparison is interrupted.
-    pub fn wait_ready(&mut self, limit: Nanoseconds, patience: Patience<'_>) -> Result<Ready, WorkerError> {
+    pub(super) fn wait_ready(&mut self, limit: Nanoseconds, patience: Patience<'_>) -> Result<Ready, WorkerError> {
         match self.next_event(patience.clock.monotonic().0 + limit.0, limit, patience)? {
             Event::Ready(ready) => Ok(ready),
             other @ (Event::Measured(_) | Event::Failed { .. }) => Err(Self::failure(other)),
@@ -137,7 +130,7 @@ impl Worker {
     ///
     /// # Errors
     /// When the process no longer reads; then with its last words.
-    pub fn order(&mut self, command: &Command) -> Result<(), WorkerError> {
+    pub(super) fn order(&mut self, command: &Command) -> Result<(), WorkerError> {
         self.write(command)
     }
 
@@ -145,7 +138,7 @@ impl Worker {
     ///
     /// # Errors
     /// As [`Worker::wait_ready`].
-    pub fn wait_measured(
+    pub(super) fn wait_measured(
         &mut self,
         deadline: Nanoseconds,
         patience: Patience<'_>,
@@ -208,17 +201,12 @@ impl Worker {
         WorkerError::Failed(message)
     }
 
-    /// Tells the tenant to leave, waits, and kills its process group when it does not.
-    pub fn stop(mut self, clock: &dyn Clock) {
-        if self.write(&Command::Stop).is_ok() {
-            drop(self.input.take());
-            let deadline = clock.monotonic().0 + Nanoseconds::from_seconds(LEAVE.as_secs_f64()).0;
-            while clock.monotonic().0 < deadline {
-                if !self.record.as_ref().is_some_and(Identity::is_alive) {
-                    break;
-                }
-                std::thread::sleep(Duration::from_millis(5));
-            }
+    /// Waits for a tenant that was told to stop, and kills its process group when it stays.
+    pub(super) fn finish(mut self, clock: &dyn Clock) {
+        drop(self.input.take());
+        let deadline = clock.monotonic().0 + Nanoseconds::from_seconds(LEAVE.as_secs_f64()).0;
+        while clock.monotonic().0 < deadline && self.record.as_ref().is_some_and(Identity::is_alive) {
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 

@@ -97,7 +97,7 @@ fn search(
     if comparison.tune.is_some_and(|tune| tune.grid) {
         tuning.grid = grid(&mut pool, &score, observer, chosen(tuning))?;
     }
-    pool.end(machine);
+    pool.end();
     Ok(())
 }
 

@@ -8,7 +8,6 @@ use cotenant_mps::{ClientLimits, Daemon};
 
 use crate::compare::pass::{self, Seat};
 use crate::compare::{Comparison, Interrupted, Machine};
-use crate::protocol::WindowPlan;
 
 /// Clients that an MPS server takes at most is 48 on drivers before CUDA 13.1 (60 from there on); some room is left.
 const MOST: usize = 44;
@@ -40,10 +39,8 @@ impl<'a> Pool<'a> {
         self.make_room(&wanted);
         self.fill(&wanted)?;
         self.windows += 1;
-        let warm = Nanoseconds(self.machine.clock.monotonic().0 + pass::LEAD.0);
-        let open = Nanoseconds(warm.0 + warmup.0);
-        let seed = self.comparison.settings.seed.wrapping_add(self.windows);
-        let plan = WindowPlan { warm, open, close: Nanoseconds(open.0 + length.0), seed, trace: false };
+        let seed = self.comparison.settings.seed;
+        let plan = pass::window(self.machine, seed, (warmup, length), (self.windows, false));
         let mut seats: Vec<Seat<'a>> = wanted.iter().filter_map(|pair| self.seats.remove(pair)).collect();
         let seen = pass::answers(self.machine, &mut seats, plan);
         for (pair, seat) in wanted.into_iter().zip(seats) {
@@ -82,7 +79,7 @@ impl<'a> Pool<'a> {
     }
 
     /// Ends every process.
-    pub(super) fn end(self, machine: &Machine<'_>) {
-        pass::leave(self.seats.into_values().collect(), machine);
+    pub(super) fn end(self) {
+        pass::leave(self.seats.into_values().collect(), self.machine);
     }
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cotenant_bench::clock::MonotonicClock;
-use cotenant_bench::compare::worker::Launch;
 use cotenant_bench::compare::{Comparison, Machine, Site, TuneSettings, hold};
 use cotenant_gpu::{Nvml, ProcessTable, Sampler};
 use cotenant_model::cause::chain;
@@ -115,10 +114,10 @@ impl Prepared {
             site: Site {
                 gpu: self.gpu,
                 directory: directory.clone(),
-                registry: self.registry.clone(),
+                registry: self.registry,
                 exclusive: self.exclusive,
             },
-            launch: Launch { program, registry: self.registry },
+            program,
             driver: self.driver,
             sampler: &sampler,
             clock,
