@@ -12,6 +12,7 @@ pub mod histogram;
 pub mod kernel;
 pub mod price;
 pub mod run;
+pub mod sharing;
 pub mod unit;
 pub mod workload;
 

@@ -1,0 +1,1 @@
+//! The Kubernetes API: labels, events, pods and the objects of an installation.

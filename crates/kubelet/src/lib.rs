@@ -1,0 +1,1 @@
+//! The kubelet: device plugins, their registration, CDI specs, and who holds which device.

@@ -1,0 +1,159 @@
+//! What a node offers: resources, their devices, and the share of a GPU that each device stands for.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Bytes, GpuUuid, Percent};
+
+/// How the tenants of one GPU share it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// One container has the whole GPU.
+    Exclusive,
+    /// Containers take turns; nothing limits their memory.
+    TimeSlicing,
+    /// Containers are clients of one MPS server, with limits.
+    Mps,
+    /// The GPU is cut into MIG devices (which may themselves be time-sliced).
+    Mig,
+}
+
+impl Strategy {
+    /// The word of files, labels and metrics.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Exclusive => "exclusive",
+            Self::TimeSlicing => "time-slicing",
+            Self::Mps => "mps",
+            Self::Mig => "mig",
+        }
+    }
+}
+
+impl fmt::Display for Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// An extended resource's full name, such as `nvidia.com/gpu.shared`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct ResourceName(pub String);
+
+impl fmt::Display for ResourceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The id of a device towards the kubelet: `UUID` of a GPU or MIG device that is not shared, `UUID::N` of a share of one
+/// (`N` counts from 0). At most 63 characters.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct DeviceId(pub String);
+
+impl fmt::Display for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl DeviceId {
+    /// The id of share number `replica` of a GPU or MIG device.
+    #[must_use]
+    pub fn share(uuid: &GpuUuid, replica: u32) -> Self {
+        Self(format!("{uuid}::{replica}"))
+    }
+
+    /// The GPU or MIG device that it is, or is a share of.
+    #[must_use]
+    pub fn uuid(&self) -> GpuUuid {
+        let uuid = self.0.split_once("::").map_or(self.0.as_str(), |(uuid, _replica)| uuid);
+        GpuUuid(uuid.to_owned())
+    }
+}
+
+/// What one device may use of its GPU, enforced under MPS only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Share {
+    /// Device memory.
+    pub memory: Bytes,
+    /// Share of the streaming multiprocessors: a cap, not a reservation.
+    pub percent: Percent,
+}
+
+/// One device of a resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Device {
+    /// Its id towards the kubelet.
+    pub id: DeviceId,
+    /// The GPU or MIG device it is, or is a share of.
+    pub uuid: GpuUuid,
+    /// The GPU; the parent where `uuid` is a MIG device.
+    pub gpu: GpuUuid,
+    /// Index as NVML counts and `deviceIDStrategy: index` hands out: `0`, or `0:1` for a MIG device.
+    pub index: String,
+    /// How it is shared; a MIG device that is not shared is `mig`, a time-sliced one `time-slicing`.
+    pub strategy: Strategy,
+    /// Its limits; `None` where nothing limits it.
+    pub share: Option<Share>,
+}
+
+/// A resource with its devices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Resource {
+    /// Name towards the kubelet.
+    pub name: ResourceName,
+    /// Whether a container may ask for one device at most (`failRequestsGreaterThanOne`).
+    pub one_per_container: bool,
+    /// Devices in order of GPU index and replica; may be empty (a name that an edit retired).
+    pub devices: Vec<Device>,
+}
+
+/// What one GPU contributes, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GpuOffer {
+    /// The GPU.
+    pub gpu: GpuUuid,
+    /// Its index in NVML's order.
+    pub index: u32,
+    /// Product name.
+    pub name: String,
+    /// How it is shared.
+    pub strategy: Strategy,
+    /// Resources with the number of devices that it contributes to each.
+    pub devices: Vec<(ResourceName, u32)>,
+    /// Memory kept back for the driver and the server's context; zero where nothing is limited.
+    pub reserve: Bytes,
+    /// Why it is so, a sentence a line.
+    pub reasons: Vec<String>,
+}
+
+/// What a node offers under a configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Offer {
+    /// Resources in order of name.
+    pub resources: Vec<Resource>,
+    /// Every GPU in NVML's order.
+    pub gpus: Vec<GpuOffer>,
+}
+
+impl Offer {
+    /// A device by its id, with its resource.
+    #[must_use]
+    pub fn device(&self, id: &DeviceId) -> Option<(&Resource, &Device)> {
+        self.resources
+            .iter()
+            .find_map(|resource| resource.devices.iter().find(|device| device.id == *id).map(|device| (resource, device)))
+    }
+}

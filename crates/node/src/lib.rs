@@ -1,0 +1,1 @@
+//! The daemon of a node: what a GPU offers, served to the kubelet and kept true.
