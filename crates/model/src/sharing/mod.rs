@@ -10,6 +10,8 @@
 //!
 //! Everything here is a function of its arguments: files, GPUs and pods are read elsewhere.
 
+pub mod config;
 pub mod offer;
 
+pub use config::Sharing;
 pub use offer::{Device, DeviceId, GpuOffer, Offer, Resource, ResourceName, Share, Strategy};
