@@ -51,9 +51,6 @@ fn gpu(library: &nvml_wrapper::Nvml, index: u32) -> Result<Gpu, ReadError> {
     let memory = Bytes(device.memory_info().map_err(|source| failed("the memory", &uuid.0, source))?.total);
     let mig = optional(device.mig_mode(), &uuid)?.map(|mode| mode.current == 1);
     Ok(Gpu {
-        index,
-        name,
-        memory,
         compute_capability: optional(device.cuda_compute_capability(), &uuid)?
             .and_then(|version| Some((u32::try_from(version.major).ok()?, u32::try_from(version.minor).ok()?))),
         compute_mode: optional(device.compute_mode(), &uuid)?.map(|mode| compute_mode(&mode)),
@@ -61,7 +58,7 @@ fn gpu(library: &nvml_wrapper::Nvml, index: u32) -> Result<Gpu, ReadError> {
         max_sm_clock_mhz: optional(device.max_clock_info(Clock::SM), &uuid)?,
         mig_devices: if mig == Some(true) { mig_devices(&device, &uuid, memory)? } else { Vec::new() },
         mig,
-        uuid,
+        ..Gpu::new(index, uuid, name, memory)
     })
 }
 
@@ -102,7 +99,7 @@ fn mig_device(device: &Device<'_>, parent: &GpuUuid, parent_memory: Bytes) -> Re
         Some((_, profile)) => profile.to_owned(),
         None => profile(&attributes()?, parent_memory),
     };
-    Ok(MigDevice { uuid, profile, memory })
+    Ok(MigDevice::new(uuid, profile, memory))
 }
 
 /// The profile's name from its slices, for drivers that leave it out of the product name.

@@ -42,9 +42,87 @@ pub struct Gpu {
     pub mig: Option<bool>,
     /// MIG devices that exist on this GPU.
     pub mig_devices: Vec<MigDevice>,
+    /// Memory that the driver keeps for itself, a part of `memory` (NVML's memory v2 `reserved`; driver 510 and newer).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_reserved: Option<Bytes>,
+    /// Number of its device file, `/dev/nvidia<minor>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minor: Option<u32>,
+    /// Where it sits on the PCI bus.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pci: Option<Pci>,
+    /// NUMA node that its PCI slot belongs to; `None` also where the host has but one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numa_node: Option<u32>,
+    /// The fabric of GPUs that it is part of, `<cluster UUID>.<clique id>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fabric_clique: Option<String>,
+    /// The driver of the hypervisor's host, where this is a virtual GPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vgpu_host: Option<VgpuHost>,
+    /// Whether MIG mode will be on after the next reset; differs from `mig` while a change waits for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mig_pending: Option<bool>,
+    /// MIG profiles that the GPU can do, in NVML's order; empty where it cannot do MIG.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mig_profiles: Vec<MigProfile>,
+    /// GPU instances that exist, those without a MIG device among them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mig_instances: Vec<MigInstance>,
 }
 
-/// A MIG device.
+impl Gpu {
+    /// A GPU of which only this much is known.
+    #[must_use]
+    pub const fn new(index: u32, uuid: GpuUuid, name: String, memory: Bytes) -> Self {
+        Self {
+            index,
+            uuid,
+            name,
+            memory,
+            compute_capability: None,
+            compute_mode: None,
+            power_limit_milliwatts: None,
+            max_sm_clock_mhz: None,
+            mig: None,
+            mig_devices: Vec::new(),
+            memory_reserved: None,
+            minor: None,
+            pci: None,
+            numa_node: None,
+            fabric_clique: None,
+            vgpu_host: None,
+            mig_pending: None,
+            mig_profiles: Vec::new(),
+            mig_instances: Vec::new(),
+        }
+    }
+}
+
+/// A GPU's place on the PCI bus.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Pci {
+    /// Address as Linux writes it below `/sys/bus/pci/devices`: `0000:0a:00.0`.
+    pub bus_id: String,
+    /// Device and vendor, `0xDDDDVVVV` as NVML's `pciDeviceId` and mig-parted's `device-filter` have them.
+    pub device_id: u32,
+    /// Base class and subclass: `0x0300` a VGA controller, `0x0302` a 3D controller (no display output).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<u16>,
+}
+
+/// The driver of the host that lends a virtual GPU.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VgpuHost {
+    /// Its version, such as `535.129.03`.
+    pub version: String,
+    /// Its branch, such as `r535_125`.
+    pub branch: String,
+}
+
+/// A MIG device: a compute instance of a GPU instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MigDevice {
@@ -54,6 +132,92 @@ pub struct MigDevice {
     pub profile: String,
     /// Memory of the instance.
     pub memory: Bytes,
+    /// Index on its GPU, the second number of `0:1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<u32>,
+    /// Id of its GPU instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_instance: Option<u32>,
+    /// Id of its compute instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compute_instance: Option<u32>,
+    /// What it consists of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<MigAttributes>,
+}
+
+impl MigDevice {
+    /// A MIG device of which only this much is known.
+    #[must_use]
+    pub const fn new(uuid: GpuUuid, profile: String, memory: Bytes) -> Self {
+        Self { uuid, profile, memory, index: None, gpu_instance: None, compute_instance: None, attributes: None }
+    }
+}
+
+/// What a MIG device consists of, as NVML's device attributes say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MigAttributes {
+    /// Streaming multiprocessors.
+    pub multiprocessors: u32,
+    /// Slices of its GPU instance.
+    pub gpu_slices: u32,
+    /// Slices of its compute instance.
+    pub compute_slices: u32,
+    /// Copy engines (shared by the compute instances of a GPU instance, as the other engines are).
+    pub copy_engines: u32,
+    /// Video decoders.
+    pub decoders: u32,
+    /// Video encoders.
+    pub encoders: u32,
+    /// JPEG decoders.
+    pub jpeg_engines: u32,
+    /// Optical-flow accelerators.
+    pub optical_flow_engines: u32,
+}
+
+/// A kind of GPU instance that a GPU can be cut into.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MigProfile {
+    /// NVML's id of the profile on this GPU (`nvmlGpuInstanceProfileInfo_t.id`).
+    pub id: u32,
+    /// Name with its attributes, such as `1g.18gb` or `1g.18gb+me`.
+    pub name: String,
+    /// Memory of an instance.
+    pub memory: Bytes,
+    /// Compute slices of an instance.
+    pub slices: u32,
+    /// Streaming multiprocessors of an instance.
+    pub multiprocessors: u32,
+    /// Instances of it that an empty GPU holds.
+    pub maximum: u32,
+    /// Where an instance may lie, whatever lies there now.
+    pub placements: Vec<MigPlacement>,
+}
+
+/// Memory slices that a GPU instance takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MigPlacement {
+    /// First memory slice.
+    pub start: u32,
+    /// Number of memory slices.
+    pub size: u32,
+}
+
+/// A GPU instance that exists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MigInstance {
+    /// NVML's id of the instance.
+    pub id: u32,
+    /// Its profile, [`MigProfile::id`].
+    pub profile: u32,
+    /// Where it lies.
+    pub placement: MigPlacement,
+    /// Ids of its compute instances; empty when whoever made it did not come to the second step.
+    pub compute_instances: Vec<u32>,
 }
 
 /// Who may have a context on a GPU.

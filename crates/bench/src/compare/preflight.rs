@@ -77,16 +77,8 @@ mod tests {
 
     fn gpu(memory: Bytes) -> Gpu {
         Gpu {
-            index: 0,
-            uuid: GpuUuid("GPU-simulated".to_owned()),
-            name: "Simulated T4".to_owned(),
-            memory,
             compute_capability: Some((7, 5)),
-            compute_mode: None,
-            power_limit_milliwatts: None,
-            max_sm_clock_mhz: None,
-            mig: None,
-            mig_devices: Vec::new(),
+            ..Gpu::new(0, GpuUuid("GPU-simulated".to_owned()), "Simulated T4".to_owned(), memory)
         }
     }
 

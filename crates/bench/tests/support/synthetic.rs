@@ -138,16 +138,16 @@ fn tenant(name: &str, class: Class, kernel: Kernel) -> Tenant {
 fn host() -> Host {
     Host {
         gpu: Gpu {
-            index: 0,
-            uuid: GpuUuid("GPU-00000000-0000-0000-0000-000000000000".to_owned()),
-            name: "NVIDIA H200".to_owned(),
-            memory: Bytes::mebibytes(143_771),
             compute_capability: Some((9, 0)),
-            compute_mode: None,
             power_limit_milliwatts: Some(700_000),
             max_sm_clock_mhz: Some(1980),
             mig: Some(false),
-            mig_devices: Vec::new(),
+            ..Gpu::new(
+                0,
+                GpuUuid("GPU-00000000-0000-0000-0000-000000000000".to_owned()),
+                "NVIDIA H200".to_owned(),
+                Bytes::mebibytes(143_771),
+            )
         },
         multiprocessors: Some(132),
         driver: Driver { version: "580.159.04".to_owned(), cuda: Some((13, 0)) },
