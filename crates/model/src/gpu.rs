@@ -107,6 +107,9 @@ pub struct Pci {
     pub bus_id: String,
     /// Device and vendor, `0xDDDDVVVV` as NVML's `pciDeviceId` and mig-parted's `device-filter` have them.
     pub device_id: u32,
+    /// Device and vendor of the board, likewise (NVML's `pciSubSystemId`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subsystem_id: Option<u32>,
     /// Base class and subclass: `0x0300` a VGA controller, `0x0302` a 3D controller (no display output).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<u16>,

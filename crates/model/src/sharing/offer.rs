@@ -51,8 +51,9 @@ impl fmt::Display for ResourceName {
     }
 }
 
-/// The id of a device towards the kubelet: `UUID` of a GPU or MIG device that is not shared, `UUID::N` of a share of one
-/// (`N` counts from 0). At most 63 characters.
+/// The id of a device towards the kubelet, at most 63 characters: `UUID` of a GPU or MIG device that is not shared,
+/// `UUID::N` of an equal share of one, as NVIDIA's plugin writes it, `UUID::CLASS-N` of a share of a size class. `N` counts
+/// from 0. No two devices of a node have the same id, and the shares of a class keep theirs when another class comes or goes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct DeviceId(pub String);
@@ -64,10 +65,31 @@ impl fmt::Display for DeviceId {
 }
 
 impl DeviceId {
+    /// Longest id in characters, the kubelet's limit.
+    pub const LONGEST: usize = 63;
+
+    /// The id of a GPU or MIG device that is not shared.
+    #[must_use]
+    pub fn whole(uuid: &GpuUuid) -> Self {
+        Self(uuid.0.clone())
+    }
+
     /// The id of share number `replica` of a GPU or MIG device.
     #[must_use]
     pub fn share(uuid: &GpuUuid, replica: u32) -> Self {
         Self(format!("{uuid}::{replica}"))
+    }
+
+    /// The id of share number `replica` of a size class on a GPU.
+    #[must_use]
+    pub fn of_class(uuid: &GpuUuid, class: &str, replica: u32) -> Self {
+        Self(format!("{uuid}::{class}-{replica}"))
+    }
+
+    /// Whether it is a share.
+    #[must_use]
+    pub fn is_share(&self) -> bool {
+        self.0.contains("::")
     }
 
     /// The GPU or MIG device that it is, or is a share of.
@@ -104,6 +126,12 @@ pub struct Device {
     pub strategy: Strategy,
     /// Its limits; `None` where nothing limits it.
     pub share: Option<Share>,
+    /// Its size class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// NUMA node of its GPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numa_node: Option<u32>,
 }
 
 /// A resource with its devices.
@@ -134,8 +162,26 @@ pub struct GpuOffer {
     pub devices: Vec<(ResourceName, u32)>,
     /// Memory kept back for the driver and the server's context; zero where nothing is limited.
     pub reserve: Bytes,
+    /// The control daemon it needs; `None` without MPS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub daemon: Option<MpsDaemon>,
     /// Why it is so, a sentence a line.
     pub reasons: Vec<String>,
+}
+
+/// What a GPU's MPS control daemon is started with. Another value means another daemon and the end of this one's clients,
+/// but for `limit`, which a running daemon is told anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MpsDaemon {
+    /// Folder below which its pipe folder lies.
+    pub root: String,
+    /// One server for every user.
+    pub multi_user: bool,
+    /// Protocol of the dialogue as configured: `automatic`, `2` or `3`.
+    pub protocol: String,
+    /// The most that one container can be given: what a client without variables of its own is limited to.
+    pub limit: Share,
 }
 
 /// What a node offers under a configuration.
@@ -146,14 +192,36 @@ pub struct Offer {
     pub resources: Vec<Resource>,
     /// Every GPU in NVML's order.
     pub gpus: Vec<GpuOffer>,
+    /// What works but may not be what was meant, a sentence a line.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 impl Offer {
+    /// A resource by its name.
+    #[must_use]
+    pub fn resource(&self, name: &ResourceName) -> Option<&Resource> {
+        self.resources.iter().find(|resource| resource.name == *name)
+    }
+
+    /// A GPU by its UUID.
+    #[must_use]
+    pub fn gpu(&self, uuid: &GpuUuid) -> Option<&GpuOffer> {
+        self.gpus.iter().find(|gpu| gpu.gpu == *uuid)
+    }
+
+    /// Every device that is, is a part of, or is a share of a GPU, with its resource.
+    pub fn devices_of<'a>(&'a self, gpu: &'a GpuUuid) -> impl Iterator<Item = (&'a Resource, &'a Device)> {
+        let all =
+            self.resources.iter().flat_map(|resource| resource.devices.iter().map(move |device| (resource, device)));
+        all.filter(move |(_, device)| device.gpu == *gpu)
+    }
+
     /// A device by its id, with its resource.
     #[must_use]
     pub fn device(&self, id: &DeviceId) -> Option<(&Resource, &Device)> {
-        self.resources
-            .iter()
-            .find_map(|resource| resource.devices.iter().find(|device| device.id == *id).map(|device| (resource, device)))
+        self.resources.iter().find_map(|resource| {
+            resource.devices.iter().find(|device| device.id == *id).map(|device| (resource, device))
+        })
     }
 }
