@@ -15,6 +15,7 @@ pub struct Lines {
     file: String,
     positions: BTreeMap<String, Position>,
     problems: Vec<Problem>,
+    notes: Vec<Problem>,
     /// Paths whose value could not be read.
     unread: Vec<String>,
 }
@@ -23,7 +24,7 @@ impl Lines {
     pub(super) fn new(file: &str, root: &Node) -> Self {
         let mut positions = BTreeMap::new();
         collect(root, String::new(), root.position, &mut positions);
-        Self { file: file.to_owned(), positions, problems: Vec::new(), unread: Vec::new() }
+        Self { file: file.to_owned(), positions, problems: Vec::new(), notes: Vec::new(), unread: Vec::new() }
     }
 
     /// Where the value at `path` (`tenants[1].slo[0].atMost`) stands, or the nearest value around it that is there.
@@ -55,6 +56,23 @@ impl Lines {
         self.problems.push(Problem { position, path, message: message.into(), fix: fix.into() });
     }
 
+    /// Adds a note on the value at `path`: it is accepted, but does not do what its writer may think. Dropped where
+    /// [`Self::problem`] would be.
+    pub fn note(&mut self, path: &str, message: impl Into<String>, fix: impl Into<Option<String>>) {
+        if !self.is_unread(path) {
+            let (position, path) = (self.position(path), path.to_owned());
+            self.notes.push(Problem { position, path, message: message.into(), fix: fix.into() });
+        }
+    }
+
+    /// The notes so far, in the order of their places.
+    #[must_use]
+    pub fn notes(&self) -> Vec<Problem> {
+        let mut notes = self.notes.clone();
+        notes.sort_by_key(|note| note.position);
+        notes
+    }
+
     /// Whether the value at `path`, or a part of it, could not be read.
     #[must_use]
     pub fn is_unread(&self, path: &str) -> bool {
@@ -70,7 +88,8 @@ impl Lines {
     }
 
     pub(super) fn into_problems(self) -> Problems {
-        Problems::new(&self.file, self.problems)
+        let notes = self.notes();
+        Problems::new(&self.file, self.problems).with_notes(notes)
     }
 
     /// Adds a problem because of which a value cannot be read.
@@ -78,9 +97,19 @@ impl Lines {
         self.unread.push(problem.path.clone());
         self.problems.push(problem);
     }
+
+    pub(super) fn push_note(&mut self, note: Problem) {
+        self.notes.push(note);
+    }
+
+    /// Says where the value at `path` stands, whose keys are written in another letter case.
+    pub(super) fn rename(&mut self, path: &str, position: Position) {
+        self.positions.insert(path.to_owned(), position);
+    }
 }
 
-fn collect(node: &Node, path: String, position: Position, positions: &mut BTreeMap<String, Position>) {
+/// Adds the places of a value and its parts.
+pub(super) fn collect(node: &Node, path: String, position: Position, positions: &mut BTreeMap<String, Position>) {
     match &node.content {
         Content::Map(entries) => {
             for (key, value) in entries {

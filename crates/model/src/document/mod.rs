@@ -9,17 +9,25 @@
 //! The shape is read from the schema that [`schema`] publishes, so the editor's completion and the program's messages
 //! cannot drift apart. What a schema cannot say (sums, references, units) is the caller's: it adds its problems to the
 //! [`Lines`] it was given and ends with [`Lines::finish`].
+//!
+//! Files of other programs are read in their [`Dialect`]: what those programs pass over in silence is noted, and a file
+//! within a file (a text in a `ConfigMap` or a values file) is read with the lines of the outer one ([`Node::embedded`]).
 
 mod lines;
+mod mapping;
 mod node;
+mod origin;
 mod problem;
+pub(crate) mod quantity;
 mod shape;
 mod spelling;
+mod tree;
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 pub use lines::Lines;
+pub use node::{Dialect, Node};
 pub use problem::{Position, Problem, Problems};
 pub use spelling::closest;
 
@@ -35,9 +43,25 @@ pub const MAXIMUM_BYTES: usize = 1 << 20;
 /// What keeps `text` from being read at all: it is no YAML, or a part that `T` needs is missing or of the wrong type;
 /// then with every other problem of shape.
 pub fn parse<T: DeserializeOwned + JsonSchema>(file: &str, text: &str) -> Result<(T, Lines), Problems> {
-    let root = node::read(text).map_err(|problem| Problems::new(file, vec![*problem]))?;
-    let mut lines = Lines::new(file, &root);
-    let value = shape::read(&schema::<T>(), &root, &mut lines);
+    let documents = documents(Dialect::Strict, file, text)?;
+    typed(file, documents.first().unwrap_or(&Node::empty()))
+}
+
+/// Reads the documents of a YAML file; none where it is empty or holds comments alone.
+///
+/// # Errors
+/// The one problem that keeps it from being read.
+pub fn documents(dialect: Dialect, file: &str, text: &str) -> Result<Vec<Node>, Problems> {
+    node::read(dialect, text, &origin::Origin::file(text)).map_err(|problem| Problems::new(file, vec![*problem]))
+}
+
+/// Reads a value of a file into its raw type, as [`parse`] does; paths of problems begin at `root`.
+///
+/// # Errors
+/// As [`parse`].
+pub fn typed<T: DeserializeOwned + JsonSchema>(file: &str, root: &Node) -> Result<(T, Lines), Problems> {
+    let mut lines = Lines::new(file, root);
+    let value = shape::read(&schema::<T>(), root, &mut lines);
     let Some(value) = value else { return Err(lines.into_problems()) };
     match serde_json::from_value(value) {
         Ok(typed) => Ok((typed, lines)),

@@ -7,18 +7,29 @@ use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPo
 use serde_saphyr::{Location, Options, Spanned};
 
 use super::MAXIMUM_BYTES;
+use super::origin::Origin;
 use super::problem::{Position, Problem};
 use super::spelling::quoted;
 
-/// A value and where it stands.
-#[derive(Debug)]
-pub(super) struct Node {
+/// How YAML is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// YAML 1.2 for files of this program's own: one document, no anchors, `true` and `false` alone are truth values.
+    Strict,
+    /// What programs of Kubernetes accept (Go's YAML 1.1): several documents, anchors, aliases and merge keys, `yes` and
+    /// `no`, keys that are numbers, `2.0` where a whole number belongs.
+    Kubernetes,
+}
+
+/// A value of a file and where it stands.
+#[derive(Debug, Clone)]
+pub struct Node {
     pub(super) content: Content,
     /// Of a scalar its first character; of a mapping or list that of its first entry.
     pub(super) position: Position,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Content {
     Null,
     Bool(bool),
@@ -31,7 +42,7 @@ pub(super) enum Content {
     Map(Vec<(Key, Node)>),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Key {
     pub(super) name: String,
     pub(super) position: Position,
@@ -53,17 +64,61 @@ impl Content {
     }
 }
 
-/// Reads one YAML document.
-pub(super) fn read(text: &str) -> Result<Node, Box<Problem>> {
-    refuse_early(text)?;
-    let spanned: Spanned<Bare> =
-        serde_saphyr::from_str_with_options(text, options()).map_err(|error| Box::new(syntax(text, &error)))?;
-    Ok(spanned.into())
+/// Reads the documents of a text; where nothing but one document is allowed, exactly one.
+pub(super) fn read(dialect: Dialect, text: &str, origin: &Origin<'_>) -> Result<Vec<Node>, Box<Problem>> {
+    refuse_early(text, origin)?;
+    let read = match dialect {
+        Dialect::Strict => serde_saphyr::from_str_with_options(text, options(dialect)).map(|one| vec![one]),
+        Dialect::Kubernetes => serde_saphyr::from_multiple_with_options(text, options(dialect)),
+    };
+    let documents: Vec<Spanned<Bare>> = read.map_err(|error| Box::new(syntax(&error, origin)))?;
+    let mut nodes: Vec<Node> = documents.into_iter().map(Node::from).collect();
+    for node in &mut nodes {
+        node.settle(dialect, origin);
+    }
+    Ok(nodes)
+}
+
+impl Node {
+    /// Puts places within the text where the text stands in its file, and whole numbers where Go's YAML has them.
+    fn settle(&mut self, dialect: Dialect, origin: &Origin<'_>) {
+        self.position = origin.place(self.position);
+        match &mut self.content {
+            Content::Map(entries) => {
+                for (key, value) in entries {
+                    key.position = origin.place(key.position);
+                    value.settle(dialect, origin);
+                }
+            }
+            Content::List(items) => items.iter_mut().for_each(|item| item.settle(dialect, origin)),
+            Content::Real(value) if dialect == Dialect::Kubernetes => {
+                if let Some(whole) = whole(*value) {
+                    self.content = whole;
+                }
+            }
+            Content::Null
+            | Content::Bool(_)
+            | Content::Whole(_)
+            | Content::Negative(_)
+            | Content::Real(_)
+            | Content::Text(_) => {}
+        }
+    }
+}
+
+/// A number without a fraction as a whole one, as far as a double is exact.
+fn whole(value: f64) -> Option<Content> {
+    let digits = (value.fract() == 0.0 && value.abs() < 9e15).then(|| format!("{value:.0}"))?;
+    match digits.parse::<u64>() {
+        Ok(whole) => Some(Content::Whole(whole)),
+        Err(_negative) => digits.parse().ok().map(Content::Negative),
+    }
 }
 
 /// Refuses what the reader would take long over or explain badly.
-fn refuse_early(text: &str) -> Result<(), Box<Problem>> {
+fn refuse_early(text: &str, origin: &Origin<'_>) -> Result<(), Box<Problem>> {
     let whole = |position, message: String, fix: &str| {
+        let position = origin.place(position);
         Err(Box::new(Problem { position, path: String::new(), message, fix: Some(fix.to_owned()) }))
     };
     if text.len() > MAXIMUM_BYTES {
@@ -82,12 +137,23 @@ fn refuse_early(text: &str) -> Result<(), Box<Problem>> {
     Ok(())
 }
 
-fn options() -> Options {
+fn options(dialect: Dialect) -> Options {
+    let kubernetes = dialect == Dialect::Kubernetes;
+    let (anchors, documents) = if kubernetes { (1000, 100) } else { (0, 1) };
     serde_saphyr::options! {
-        budget: serde_saphyr::budget! { max_depth: 32, max_aliases: 0, max_anchors: 0, max_nodes: 100_000, max_documents: 1 },
+        budget: serde_saphyr::budget! {
+            max_depth: 32,
+            max_aliases: anchors,
+            max_anchors: anchors,
+            max_nodes: 100_000,
+            max_documents: documents,
+            max_merge_keys: anchors,
+        },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 50_000, max_replay_stack_depth: 16 },
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
-        merge_keys: MergeKeyPolicy::Error,
-        strict_booleans: true,
+        merge_keys: if kubernetes { MergeKeyPolicy::Merge } else { MergeKeyPolicy::Error },
+        strict_booleans: !kubernetes,
+        legacy_octal_numbers: kubernetes,
         non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
         reject_unsupported_tags: true,
         with_snippet: false,
@@ -95,20 +161,15 @@ fn options() -> Options {
 }
 
 /// The problem of a text that is no YAML, with its line and a mark under the column.
-fn syntax(text: &str, error: &serde_saphyr::Error) -> Problem {
-    let position = error.location().map_or(Position::START, Position::from);
+fn syntax(error: &serde_saphyr::Error, origin: &Origin<'_>) -> Problem {
+    let position = origin.place(error.location().map_or(Position::START, Position::from));
     let (message, fix) = explain(error);
-    let excerpt = position
-        .line
-        .checked_sub(1)
-        .and_then(|index| text.lines().nth(usize::try_from(index).ok()?))
-        .filter(|line| line.chars().count() <= 200)
-        .map(|line| {
-            let number = position.line.to_string();
-            let indent = usize::try_from(position.column.saturating_sub(1)).unwrap_or_default();
-            let gap: String = line.chars().take(indent).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-            format!("\n  {number} | {line}\n  {:width$} | {gap}^", "", width = number.len())
-        });
+    let excerpt = origin.line(position.line).filter(|line| line.chars().count() <= 200).map(|line| {
+        let number = position.line.to_string();
+        let indent = usize::try_from(position.column.saturating_sub(1)).unwrap_or_default();
+        let gap: String = line.chars().take(indent).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+        format!("\n  {number} | {line}\n  {:width$} | {gap}^", "", width = number.len())
+    });
     Problem { position, path: String::new(), message: message + &excerpt.unwrap_or_default(), fix }
 }
 
@@ -125,6 +186,9 @@ fn explain(error: &serde_saphyr::Error) -> (String, Option<String>) {
         }
         Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => {
             with("values are nested more than 32 deep", "no file of cotenant's needs that: check the brackets")
+        }
+        Error::AliasReplayLimitExceeded { .. } | Error::AliasReplayStackDepthExceeded { .. } => {
+            with("aliases make the file too large", "write the values out")
         }
         Error::MultipleDocuments { .. } | Error::Budget { breach: BudgetBreach::Documents { .. }, .. } => {
             with("a second document begins", "remove the `---`: a file holds one document")
@@ -207,8 +271,17 @@ impl<'de> Visitor<'de> for AnyValue {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Content, A::Error> {
         let mut map = Vec::new();
         while let Some(key) = entries.next_key::<Spanned<Bare>>()? {
-            let Content::Text(name) = key.value.0 else {
-                return Err(A::Error::custom(format!("{} stands where a key belongs", key.value.0.found())));
+            let name = match key.value.0 {
+                Content::Text(name) => name,
+                Content::Bool(value) => value.to_string(),
+                Content::Whole(value) => value.to_string(),
+                other @ (Content::Null
+                | Content::Negative(_)
+                | Content::Real(_)
+                | Content::List(_)
+                | Content::Map(_)) => {
+                    return Err(A::Error::custom(format!("{} stands where a key belongs", other.found())));
+                }
             };
             let position = Position::from(key.referenced);
             let mut value: Node = entries.next_value::<Spanned<Bare>>()?.into();

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 /// A place in a file; both numbers count from 1, columns in characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Position {
     /// Line.
     pub line: u64,
@@ -17,9 +19,10 @@ impl Position {
 }
 
 /// One thing that is wrong in a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// Where.
+    #[serde(flatten)]
     pub position: Position,
     /// The keys that lead there, such as `tenants[1].load.open`; empty for the whole file.
     pub path: String,
@@ -51,6 +54,7 @@ const SHOWN: usize = 50;
 pub struct Problems {
     file: String,
     problems: Vec<Problem>,
+    notes: Vec<Problem>,
 }
 
 impl Problems {
@@ -58,7 +62,18 @@ impl Problems {
     #[must_use]
     pub fn new(file: &str, mut problems: Vec<Problem>) -> Self {
         problems.sort_by_key(|problem| problem.position);
-        Self { file: file.to_owned(), problems }
+        Self { file: file.to_owned(), problems, notes: Vec::new() }
+    }
+
+    /// The same with what was noted beside the problems.
+    pub(super) fn with_notes(self, notes: Vec<Problem>) -> Self {
+        Self { notes, ..self }
+    }
+
+    /// What was noted beside the problems: accepted, but perhaps the cause of one of them.
+    #[must_use]
+    pub fn notes(&self) -> &[Problem] {
+        &self.notes
     }
 
     /// The file, as the caller named it.

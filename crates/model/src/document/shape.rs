@@ -5,41 +5,74 @@
 //! the schema on purpose: a key without a value is a problem even where the type is optional, and a whole number is
 //! written without a point.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use serde_json::{Map, Number, Value};
+use serde_json::{Number, Value};
 
-use super::lines::{Lines, member};
-use super::node::{Content, Key, Node};
+use super::lines::Lines;
+use super::node::{Content, Node};
 use super::problem::{Position, Problem};
 use super::spelling::{closest, quoted};
 
 /// Reads `root` as `schema` describes it; `None` where a part that is required cannot be read.
 pub(super) fn read(schema: &Value, root: &Node, lines: &mut Lines) -> Option<Value> {
-    let mut reader = Reader { root: schema, found: Vec::new() };
+    let mut reader = Reader { root: schema, found: Found::default() };
     let value = reader.value(root, schema, "");
-    for problem in reader.found {
+    let Found { problems, notes, renamed } = reader.found;
+    for (path, position) in renamed {
+        lines.rename(&path, position);
+    }
+    for problem in problems {
         lines.push_unread(problem);
+    }
+    for note in notes {
+        lines.push_note(note);
     }
     value
 }
 
-static ANYTHING: Value = Value::Bool(true);
+pub(super) static ANYTHING: Value = Value::Bool(true);
 const TEXT: &str = "a text";
 
-struct Reader<'s> {
-    root: &'s Value,
-    found: Vec<Problem>,
+/// A tree being read.
+pub(super) struct Reader<'s> {
+    /// The whole schema, in which references are looked up.
+    pub(super) root: &'s Value,
+    pub(super) found: Found,
+}
+
+/// What was found on the way.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) problems: Vec<Problem>,
+    /// What is read all the same.
+    pub(super) notes: Vec<Problem>,
+    /// Paths that are written in another letter case, as the schema has them.
+    pub(super) renamed: Vec<(String, Position)>,
+}
+
+impl Found {
+    fn append(&mut self, mut other: Self) {
+        self.problems.append(&mut other.problems);
+        self.notes.append(&mut other.notes);
+        self.renamed.append(&mut other.renamed);
+    }
 }
 
 impl<'s> Reader<'s> {
     /// Notes that the value at `path` cannot be read.
-    fn refuse(&mut self, position: Position, path: &str, message: String, fix: Option<String>) -> Option<Value> {
-        self.found.push(Problem { position, path: path.to_owned(), message, fix });
+    pub(super) fn refuse(
+        &mut self,
+        position: Position,
+        path: &str,
+        message: String,
+        fix: Option<String>,
+    ) -> Option<Value> {
+        self.found.problems.push(Problem { position, path: path.to_owned(), message, fix });
         None
     }
 
-    fn value(&mut self, node: &Node, schema: &'s Value, path: &str) -> Option<Value> {
+    pub(super) fn value(&mut self, node: &Node, schema: &'s Value, path: &str) -> Option<Value> {
         let alternatives = self.alternatives(schema);
         let fitting: Vec<&Value> = alternatives.iter().copied().filter(|one| fits(one, &node.content)).collect();
         match fitting.as_slice() {
@@ -53,7 +86,7 @@ impl<'s> Reader<'s> {
     }
 
     /// The schemas one of which the value must meet, references followed, `null` left out.
-    fn alternatives(&self, schema: &'s Value) -> Vec<&'s Value> {
+    pub(super) fn alternatives(&self, schema: &'s Value) -> Vec<&'s Value> {
         let schema = self.resolved(schema);
         let branches = ["anyOf", "oneOf"].iter().find_map(|keyword| schema.get(keyword)?.as_array());
         match branches {
@@ -66,7 +99,7 @@ impl<'s> Reader<'s> {
         }
     }
 
-    fn resolved(&self, mut schema: &'s Value) -> &'s Value {
+    pub(super) fn resolved(&self, mut schema: &'s Value) -> &'s Value {
         while let Some(target) = schema.get("$ref").and_then(Value::as_str) {
             match target.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer)) {
                 Some(next) => schema = next,
@@ -87,10 +120,10 @@ impl<'s> Reader<'s> {
             let value = self.one(node, one, path);
             (value, std::mem::take(&mut self.found))
         });
-        let best = tried.min_by_key(|(_, problems)| problems.len());
+        let best = tried.min_by_key(|(_, found)| found.problems.len());
         self.found = before;
-        let (value, problems) = best?;
-        self.found.extend(problems);
+        let (value, found) = best?;
+        self.found.append(found);
         value
     }
 
@@ -148,57 +181,6 @@ impl<'s> Reader<'s> {
             .collect();
         read.into_iter().collect::<Option<Vec<Value>>>().map(Value::Array)
     }
-
-    fn mapping(&mut self, node: &Node, entries: &[(Key, Node)], schema: &'s Value, path: &str) -> Option<Value> {
-        let mut read = Map::new();
-        let mut seen: BTreeMap<&str, u64> = BTreeMap::new();
-        for (key, value) in entries {
-            if let Some(line) = seen.insert(&key.name, key.position.line) {
-                let message = format!("the key {} stands here and on line {line}", quoted(&key.name));
-                self.refuse(key.position, &member(path, &key.name), message, Some("keep one of them".to_owned()));
-            } else if let Some(value) = self.entry(key, value, schema, path) {
-                read.insert(key.name.clone(), value);
-            }
-        }
-        let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
-        let mut whole = true;
-        for name in required.filter_map(Value::as_str) {
-            whole &= read.contains_key(name);
-            if !seen.contains_key(name) {
-                let meaning = property(schema, name).and_then(description).map(|text| format!(" - {text}"));
-                let fix = format!("add `{name}:`{}", meaning.unwrap_or_default());
-                self.refuse(node.position, path, format!("`{name}` is missing"), Some(fix));
-            }
-        }
-        whole.then_some(Value::Object(read))
-    }
-
-    fn entry(&mut self, key: &Key, value: &Node, schema: &'s Value, path: &str) -> Option<Value> {
-        let here = member(path, &key.name);
-        if let Some(known) = property(schema, &key.name) {
-            if matches!(value.content, Content::Null) {
-                let fix = Some("give it a value, or remove the key".to_owned());
-                return self.refuse(key.position, &here, "the key has no value".to_owned(), fix);
-            }
-            return self.value(value, known, &here);
-        }
-        match schema.get("additionalProperties") {
-            Some(Value::Bool(false)) => {
-                let fix = Some(known_keys(&key.name, schema));
-                self.refuse(key.position, &here, format!("unknown key {}", quoted(&key.name)), fix)
-            }
-            Some(free) => self.value(value, free, &here),
-            None => self.value(value, &ANYTHING, &here),
-        }
-    }
-}
-
-/// The keys that a mapping has, the one that was meant first.
-fn known_keys(written: &str, schema: &Value) -> String {
-    let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
-    let known: Vec<&str> = properties.map(|(name, _)| name.as_str()).collect();
-    let meant = closest(written, known.iter().copied()).map(|word| format!("did you mean `{word}`? "));
-    format!("{}known keys here: {}", meant.unwrap_or_default(), known.join(", "))
 }
 
 /// What was found and what belongs there, and how to write it.
@@ -240,12 +222,12 @@ fn bounds(schema: &Value) -> (Option<f64>, Option<f64>) {
     (bound("minimum").or(least), bound("maximum").or(most))
 }
 
-fn property<'s>(schema: &'s Value, name: &str) -> Option<&'s Value> {
+pub(super) fn property<'s>(schema: &'s Value, name: &str) -> Option<&'s Value> {
     schema.get("properties")?.get(name)
 }
 
 /// The documentation of a schema, in one line.
-fn description(schema: &Value) -> Option<String> {
+pub(super) fn description(schema: &Value) -> Option<String> {
     let text = schema.get("description")?.as_str()?;
     Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
 }

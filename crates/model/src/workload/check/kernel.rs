@@ -1,7 +1,7 @@
 //! Load kernels: defaults filled in, sizes within what the kernels take.
 
-use super::quantity::{bytes, tiled, within};
 use crate::document::Lines;
+use crate::document::quantity::{bytes, within};
 use crate::kernel::{Buffer, Decode, LaunchBound, Products};
 use crate::workload::raw::{self, KernelKind, Size};
 use crate::{Bytes, Kernel};
@@ -143,4 +143,14 @@ fn buffer(path: &str, raw: &raw::Kernel, lines: &mut Lines) -> Buffer {
         }
     };
     Buffer { size }
+}
+
+/// Reports a value that is outside `range` or no multiple of 128, the tile of the kernels.
+fn tiled(path: &str, value: u32, most: u32, lines: &mut Lines) -> u32 {
+    let value = within(path, value, 128..=most, lines);
+    if (128..=most).contains(&value) && !value.is_multiple_of(128) {
+        let fix = format!("write {} or {}", value / 128 * 128, (value / 128 + 1) * 128);
+        lines.problem(path, format!("{value} is not a multiple of 128"), fix);
+    }
+    value
 }

@@ -1,8 +1,8 @@
 //! Load and latency targets.
 
-use super::quantity::{duration, within};
 use crate::Nanoseconds;
 use crate::document::Lines;
+use crate::document::quantity::{duration, within};
 use crate::kernel::WorkUnit;
 use crate::run::Metric;
 use crate::workload::raw::{self, SloMetric};

@@ -7,13 +7,12 @@ mod arm;
 mod kernel;
 mod load;
 mod name;
-mod quantity;
 mod server;
 
 use std::collections::BTreeMap;
 
 use super::{Class, Engine, Tenant, Workload, raw};
-use crate::document::{Lines, Problems};
+use crate::document::{Lines, Problems, quantity};
 use crate::{Bytes, Nanoseconds};
 
 /// Most tenants of a workload: an MPS server takes 48 clients on the GPUs since Volta (NVIDIA's MPS documentation,

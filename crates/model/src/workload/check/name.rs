@@ -1,7 +1,6 @@
 //! Names: lower-case DNS labels, so that they can also name folders, processes and Kubernetes objects.
 
-use super::quantity;
-use crate::document::Lines;
+use crate::document::{Lines, quantity};
 use crate::workload::raw;
 
 /// Reports a name that is no lower-case DNS label (RFC 1123: at most 63 letters, digits and inner `-`).

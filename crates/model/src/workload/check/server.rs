@@ -1,8 +1,8 @@
 //! Model servers: address, API and start command.
 
-use super::quantity::{duration, within};
 use crate::Nanoseconds;
 use crate::document::Lines;
+use crate::document::quantity::{duration, within};
 use crate::workload::raw::{self, OllamaApi, ServerEngine};
 use crate::workload::{Api, Server};
 

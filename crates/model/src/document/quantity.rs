@@ -3,14 +3,14 @@
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
-use crate::document::Lines;
+use super::Lines;
 use crate::{Bytes, Nanoseconds};
 
 /// Largest size of anything in GPU memory, above every GPU that is sold: 1 TiB.
 const MAXIMUM_BYTES: Bytes = Bytes(1 << 40);
 
 /// Reports a value outside `range`.
-pub(super) fn within<T: Display + PartialOrd + Copy>(
+pub(crate) fn within<T: Display + PartialOrd + Copy>(
     path: &str,
     value: T,
     range: RangeInclusive<T>,
@@ -24,18 +24,8 @@ pub(super) fn within<T: Display + PartialOrd + Copy>(
     value
 }
 
-/// Reports a value that is outside `range` or no multiple of 128, the tile of the kernels.
-pub(super) fn tiled(path: &str, value: u32, most: u32, lines: &mut Lines) -> u32 {
-    let value = within(path, value, 128..=most, lines);
-    if (128..=most).contains(&value) && !value.is_multiple_of(128) {
-        let fix = format!("write {} or {}", value / 128 * 128, (value / 128 + 1) * 128);
-        lines.problem(path, format!("{value} is not a multiple of 128"), fix);
-    }
-    value
-}
-
 /// Reads a duration within `range`.
-pub(super) fn duration(path: &str, text: &str, range: RangeInclusive<Nanoseconds>, lines: &mut Lines) -> Nanoseconds {
+pub(crate) fn duration(path: &str, text: &str, range: RangeInclusive<Nanoseconds>, lines: &mut Lines) -> Nanoseconds {
     match text.parse() {
         Ok(duration) => within(path, duration, range, lines),
         Err(_not_a_duration) => {
@@ -48,7 +38,7 @@ pub(super) fn duration(path: &str, text: &str, range: RangeInclusive<Nanoseconds
 }
 
 /// Reads a size of device memory, above 0 and at most 1 TiB; `Bytes(0)` where it is none.
-pub(super) fn bytes(path: &str, text: &str, lines: &mut Lines) -> Bytes {
+pub(crate) fn bytes(path: &str, text: &str, lines: &mut Lines) -> Bytes {
     match text.parse() {
         Ok(size) => within(path, size, Bytes(1)..=MAXIMUM_BYTES, lines),
         Err(_not_a_size) => {
@@ -59,11 +49,13 @@ pub(super) fn bytes(path: &str, text: &str, lines: &mut Lines) -> Bytes {
     }
 }
 
-fn unit_missing(text: &str, unit: &str) -> Option<String> {
+/// How to write a bare number with its unit.
+pub(crate) fn unit_missing(text: &str, unit: &str) -> Option<String> {
     let number = !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
     number.then(|| format!("write the unit too, such as `{text}{unit}`"))
 }
 
-fn shown(text: &str) -> String {
+/// The beginning of a text from outside, for a message: control characters escaped.
+pub(crate) fn shown(text: &str) -> String {
     text.chars().take(60).flat_map(char::escape_debug).collect()
 }
