@@ -11,6 +11,7 @@ mod ollama;
 mod ptx;
 mod schema;
 mod test;
+mod wire;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,6 +28,8 @@ enum Chore {
     Ptx(ptx::Arguments),
     /// Write the JSON schemas and the page of the command line that are checked in.
     Schema(schema::Arguments),
+    /// Write the code of the kubelet's gRPC interfaces that is checked in.
+    Wire(wire::Arguments),
     /// Build a real Ollama and its small model into the cache.
     Ollama(ollama::Arguments),
     /// Run every check and every test, as CI does.
@@ -48,6 +51,7 @@ fn run(chore: Chore) -> anyhow::Result<ExitCode> {
         Chore::Check => check::run()?,
         Chore::Ptx(arguments) => ptx::run(&arguments)?,
         Chore::Schema(arguments) => schema::run(&arguments)?,
+        Chore::Wire(arguments) => wire::run(&arguments)?,
         Chore::Ollama(arguments) => ollama::run(&arguments)?,
         Chore::Test(arguments) => return Ok(test::run(&arguments)),
     }

@@ -1,1 +1,3 @@
 //! The kubelet: device plugins, their registration, CDI specs, and who holds which device.
+
+mod wire;

@@ -15,6 +15,8 @@ use super::tree::SourceFile;
 const LONGEST_FUNCTION: usize = 60;
 const LONGEST_FILE: usize = 400;
 const NINETIETH: usize = 25;
+/// How a file begins that a generator of protocol buffers wrote; nobody reads it, so it has no bounds.
+const GENERATED: &str = "// This file is @generated";
 /// The only rooms with `unsafe`: the CUDA driver API, and a shared library with C symbols for tests.
 const UNSAFE_ROOMS: [&str; 2] = ["crates/cuda/", "crates/testkit/"];
 
@@ -57,6 +59,9 @@ fn ninetieth(lengths: &[usize]) -> usize {
 
 /// Checks a Rust file and adds the lengths of its functions.
 pub(super) fn check(file: &SourceFile, lengths: &mut Lengths) -> Vec<Finding> {
+    if file.text.starts_with(GENERATED) {
+        return Vec::new();
+    }
     let parsed = match syn::parse_file(&file.text) {
         Ok(parsed) => parsed,
         Err(error) => return vec![Finding::new(&file.path, error.span().start().line, format!("not Rust: {error}"))],
@@ -226,6 +231,13 @@ mod tests {
         assert_eq!(lengths.0.get("xtask"), Some(&vec![]));
         let (findings, _) = found("xtask/src/a.rs", &format!("{lines}const B: u8 = 1;\n{tests}"));
         assert_eq!(findings, ["xtask/src/a.rs:1: the file has 401 code lines, more than 400: split it by noun"]);
+    }
+
+    #[test]
+    fn generated_code_has_no_bounds() {
+        let (findings, lengths) = found("crates/gpu/src/a.rs", &format!("{GENERATED} by a program.\n{}", long(90)));
+        assert_eq!(findings, Vec::<String>::new());
+        assert!(lengths.all().is_empty());
     }
 
     #[test]

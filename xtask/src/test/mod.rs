@@ -41,6 +41,7 @@ fn steps(missing: &[system::Missing]) -> Vec<Step> {
         Step::new("lints", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
         Step::new("rules of the house", chore(&["check"])),
         Step::new("schemas", chore(&["schema", "--check"])),
+        Step::new("code of the wire", chore(&["wire", "--check"])),
         Step::new("kernels", chore(&["ptx", "--check"])).slow().needs(lacks(&["python3"])),
         Step::new("licences and sources", cargo(&["deny", "check", "bans", "licenses", "sources"]))
             .needs((!system::has("cargo-deny")).then_some("cargo-deny")),
