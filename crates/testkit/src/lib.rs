@@ -4,6 +4,7 @@
 //! NVML's symbols, programs that speak a daemon's dialogue, servers on loopback sockets. It refuses to stand in for our own
 //! code: nothing here implements a trait of ours. `unsafe` is confined to the C symbols of [`nvml`].
 
+pub mod api_server;
 pub mod model_server;
 pub mod mps;
 pub mod nvml;
