@@ -6,39 +6,58 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use tempfile::TempDir;
 
-use super::scenario::Scenario;
+use super::scenario::{Change, Scenario};
 
 /// Environment variable that names the scenario file; without it the library reads the `scenario.json` beside it.
 pub const SCENARIO_VARIABLE: &str = "COTENANT_FAKE_NVML";
 
 const SCENARIO_FILE: &str = "scenario.json";
 
-/// A simulated NVML on disk: a library with its own scenario, removed when dropped.
+/// A simulated NVML on disk: a library with its own scenario.
 ///
 /// Each is a copy of its own, so that one process can load several with a state each.
 #[derive(Debug)]
 pub struct Library {
-    directory: TempDir,
+    directory: PathBuf,
+    /// Removes the folder when dropped, where it is ours.
+    _temporary: Option<TempDir>,
 }
 
 impl Scenario {
-    /// Writes the scenario and a copy of the simulated library into a new temporary directory.
+    /// Writes the scenario and a copy of the simulated library into a new temporary folder, removed when dropped.
     ///
     /// # Errors
     /// When the shared library has not been built, a GPU's name could pass for a real one, or the disk refuses.
     pub fn install(&self) -> anyhow::Result<Library> {
-        let library = Library { directory: tempfile::Builder::new().prefix("cotenant-nvml-").tempdir()? };
+        let temporary = tempfile::Builder::new().prefix("cotenant-nvml-").tempdir()?;
+        let directory = temporary.path().to_owned();
+        self.write(Library { directory, _temporary: Some(temporary) })
+    }
+
+    /// Writes the scenario and a copy of the simulated library into `folder`, where they stay: a host's library.
+    ///
+    /// # Errors
+    /// As [`Scenario::install`].
+    pub fn install_in(&self, folder: impl Into<PathBuf>) -> anyhow::Result<Library> {
+        let directory = folder.into();
+        fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
+        self.write(Library { directory, _temporary: None })
+    }
+
+    fn write(&self, library: Library) -> anyhow::Result<Library> {
         library.replace(self)?;
         let built = built_library()?;
-        fs::copy(&built, library.path()).with_context(|| format!("cannot copy {}", built.display()))?;
+        // A program may have the old copy loaded: it keeps that one.
+        let next = library.directory.join("libnvidia-ml.so.1.next");
+        fs::copy(&built, &next).with_context(|| format!("cannot copy {}", built.display()))?;
+        fs::rename(&next, library.path())?;
         Ok(library)
     }
 
-    /// The first name that does not say that its device is simulated.
+    /// The first name that does not say that its GPU is simulated.
     pub(super) fn misleading_name(&self) -> Option<&str> {
-        let devices = self.gpus.iter().filter_map(|gpu| gpu.mig.as_ref()).flat_map(|mig| &mig.devices);
-        let mut names = self.gpus.iter().map(|gpu| &gpu.name).chain(devices.map(|device| &device.name));
-        names.find(|name| !name.contains("Simulated")).map(String::as_str)
+        let mut names = self.gpus.iter().map(|gpu| gpu.name.as_str());
+        names.find(|name| !name.contains("Simulated"))
     }
 }
 
@@ -46,13 +65,13 @@ impl Library {
     /// The library to load, for `COTENANT_NVML` or `cotenant_gpu::Nvml::load`.
     #[must_use]
     pub fn path(&self) -> PathBuf {
-        self.directory.path().join("libnvidia-ml.so.1")
+        self.directory.join("libnvidia-ml.so.1")
     }
 
     /// Its scenario file.
     #[must_use]
     pub fn scenario_path(&self) -> PathBuf {
-        self.directory.path().join(SCENARIO_FILE)
+        self.directory.join(SCENARIO_FILE)
     }
 
     /// Replaces the scenario in one step; programs that have loaded the library see it at their next call.
@@ -63,10 +82,26 @@ impl Library {
         if let Some(name) = scenario.misleading_name() {
             bail!("the name `{name}` does not contain `Simulated`");
         }
-        let next = self.directory.path().join("scenario.json.next");
+        let next = self.directory.join("scenario.json.next");
         fs::write(&next, serde_json::to_vec_pretty(scenario)?)?;
         fs::rename(&next, self.scenario_path())?;
         Ok(())
+    }
+
+    /// The scenario as it stands in the file.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn scenario(&self) -> anyhow::Result<Scenario> {
+        Ok(serde_json::from_slice(&fs::read(self.scenario_path())?)?)
+    }
+
+    /// Lets something happen to GPU number `gpu` now, in every program that has loaded the library.
+    ///
+    /// # Errors
+    /// When the scenario cannot be read or written.
+    pub fn happen(&self, gpu: usize, change: Change) -> anyhow::Result<()> {
+        self.replace(&self.scenario()?.with_event(0, gpu, change))
     }
 }
 

@@ -10,8 +10,11 @@
 //!
 //! What is simulated, and what is not:
 //! - Time zero of the script is the first `nvmlInit` in each process; energy grows with power from there on.
-//! - Settings written through the library (compute mode, MIG mode) last as long as the process, and until the file changes.
+//! - Settings written through the library (compute mode, MIG) last as long as the process, and until the file changes; with
+//!   [`Scenario::with_shared_settings`] they hold for every program of the host and outlive them all, as the real ones do.
 //! - A function that the scenario lists under `errors` fails with that code; a GPU that is `lost` answers nothing else.
+//! - A program that saw a GPU fall off the bus sees it again only after it has started NVML again.
+//! - The figures of MIG profiles are near those of an A100 and an H200; a MIG device's UUID follows from its place.
 //! - Symbols that are not here are absent, as on an older driver.
 //!
 //! ```no_run
@@ -27,9 +30,11 @@
 mod c_abi;
 mod library;
 mod scenario;
+mod settings;
 mod simulation;
 
 pub use library::{Library, SCENARIO_VARIABLE};
 pub use scenario::{
-    Change, ComputeMode, ErrorCode, Event, Gpu, Mig, MigDevice, Monitoring, Process, ProcessList, Scenario, Utilization,
+    Change, ComputeInstance, ComputeMode, ErrorCode, Event, Fabric, Gpu, GpuInstance, Mig, MigProfile, Monitoring, Pci,
+    Process, ProcessList, Scenario, Utilization,
 };

@@ -6,14 +6,15 @@
 //!                                              └─────┘ every call: read a changed file, let due events happen
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 use std::{fs, io};
 
 use super::library::scenario_of;
 use super::scenario::{Change, ErrorCode, Gpu, Monitoring, Scenario};
+use super::settings::{self, Settings, Stamp};
 
 static SIMULATION: Mutex<Option<Simulation>> = Mutex::new(None);
 
@@ -23,8 +24,11 @@ pub(super) struct Simulation {
     path: Option<PathBuf>,
     stamp: Option<Stamp>,
     pub(super) scenario: Scenario,
-    /// GPUs as they are now: the scenario's, after every event that is due.
+    settings: Settings,
+    /// GPUs as they are now: the scenario's with their settings, after every event that is due.
     gpus: Vec<Gpu>,
+    /// GPUs that this program saw fall off the bus since it started NVML: it has to start it again to see them.
+    gone: BTreeSet<String>,
     happened: usize,
     zero: Instant,
     energy: BTreeMap<String, Energy>,
@@ -33,9 +37,6 @@ pub(super) struct Simulation {
     pub(super) monitoring_samples: BTreeMap<usize, Option<(Instant, Monitoring)>>,
     next_handle: usize,
 }
-
-/// Tells one version of the scenario file from another.
-type Stamp = (u64, SystemTime, u64);
 
 #[derive(Debug)]
 struct Energy {
@@ -55,8 +56,8 @@ pub(super) struct EventSet {
 pub(super) enum Target {
     /// The GPU at a position.
     Gpu(usize),
-    /// A MIG device of a GPU, by both positions.
-    Mig(usize, usize),
+    /// A MIG device of a GPU: its position, and the ids of the GPU instance and the compute instance.
+    Mig(usize, u32, u32),
 }
 
 #[expect(clippy::disallowed_methods, reason = "the simulated driver keeps a time of its own, as the real one does")]
@@ -80,7 +81,9 @@ impl Simulation {
             path: scenario_of(Self::new as fn() -> Self as usize),
             stamp: None,
             scenario: Scenario::default(),
+            settings: Settings::default(),
             gpus: Vec::new(),
+            gone: BTreeSet::new(),
             happened: 0,
             zero: now(),
             energy: BTreeMap::new(),
@@ -101,6 +104,10 @@ impl Simulation {
         if let Some(code) = self.scenario.errors.get(function) {
             return Err(*code);
         }
+        if !self.scenario.driver_loaded {
+            self.initialized = 0;
+            return Err(ErrorCode::DriverNotLoaded);
+        }
         if self.initialized == 0 && !function.starts_with("nvmlInit") {
             return Err(ErrorCode::Uninitialized);
         }
@@ -113,27 +120,37 @@ impl Simulation {
         ErrorCode::Unknown
     }
 
-    /// Reads the scenario when the file is another than the last one read.
+    /// Reads the scenario and the shared settings when they are others than the last ones read.
     fn reload(&mut self) -> io::Result<()> {
-        use std::os::unix::fs::MetadataExt as _;
-        let path = self.path.as_ref().ok_or(io::ErrorKind::NotFound)?;
-        let metadata = match fs::metadata(path) {
-            // A test that ends removes the file before the last program has let go of the library.
-            Err(gone) if gone.kind() == io::ErrorKind::NotFound && self.stamp.is_some() => return Ok(()),
-            metadata => metadata?,
-        };
-        let stamp = Some((metadata.ino(), metadata.modified()?, metadata.len()));
-        if stamp == self.stamp {
-            return Ok(());
+        let path = self.path.clone().ok_or(io::ErrorKind::NotFound)?;
+        let stamp = settings::stamp(&path)?;
+        if stamp.is_none() && self.stamp.is_none() {
+            return Err(io::ErrorKind::NotFound.into());
         }
-        let scenario: Scenario = serde_json::from_slice(&fs::read(path)?)?;
-        if let Some(name) = scenario.misleading_name() {
-            return Err(io::Error::other(format!("the name `{name}` does not contain `Simulated`")));
+        // A test that ends removes the file before the last program has let go of the library.
+        let changed = stamp.is_some() && stamp != self.stamp;
+        if changed {
+            let scenario: Scenario = serde_json::from_slice(&fs::read(&path)?)?;
+            if let Some(name) = scenario.misleading_name() {
+                return Err(io::Error::other(format!("the name `{name}` does not contain `Simulated`")));
+            }
+            if !scenario.shared_settings {
+                self.settings.clear();
+            }
+            (self.scenario, self.stamp) = (scenario, stamp);
         }
-        self.settle_energy();
-        self.gpus.clone_from(&scenario.gpus);
-        (self.scenario, self.stamp, self.happened) = (scenario, stamp, 0);
+        if (self.scenario.shared_settings && self.settings.read(&path)?) || changed {
+            self.begin();
+        }
         Ok(())
+    }
+
+    /// Puts every GPU where it stands before the first event.
+    fn begin(&mut self) {
+        self.settle_energy();
+        self.gpus.clone_from(&self.scenario.gpus);
+        self.gpus.iter_mut().for_each(|gpu| self.settings.apply(gpu));
+        self.happened = 0;
     }
 
     /// Lets every event happen that is due.
@@ -148,6 +165,10 @@ impl Simulation {
                 apply(gpu, &event.change);
             }
             self.happened += 1;
+        }
+        if self.initialized > 0 {
+            let lost = self.gpus.iter().filter(|gpu| gpu.lost);
+            self.gone.extend(lost.map(|gpu| gpu.uuid.clone()));
         }
     }
 
@@ -169,9 +190,10 @@ impl Simulation {
     /// Counts an `nvmlInit`; the first one is time zero of the script.
     pub(super) fn initialize(&mut self) {
         if self.initialized == 0 {
-            (self.zero, self.happened) = (now(), 0);
-            self.gpus.clone_from(&self.scenario.gpus);
+            self.zero = now();
+            self.begin();
             self.energy.clear();
+            self.gone.clear();
         }
         self.initialized += 1;
     }
@@ -185,15 +207,34 @@ impl Simulation {
     pub(super) fn gpu_at(&self, position: usize) -> Result<&Gpu, ErrorCode> {
         match self.gpus.get(position) {
             None => Err(ErrorCode::InvalidArgument),
-            Some(gpu) if gpu.lost => Err(ErrorCode::GpuIsLost),
+            Some(gpu) if gpu.lost || self.gone.contains(&gpu.uuid) => Err(ErrorCode::GpuIsLost),
             Some(gpu) => Ok(gpu),
         }
     }
 
-    /// The same, to change a setting.
-    pub(super) fn gpu_at_mut(&mut self, position: usize) -> Result<&mut Gpu, ErrorCode> {
+    /// Changes settings of a GPU, for every program of the host where the scenario says so.
+    pub(super) fn change<T>(
+        &mut self,
+        position: usize,
+        change: impl FnOnce(&mut Gpu) -> Result<T, ErrorCode>,
+    ) -> Result<T, ErrorCode> {
+        let shared = self.path.clone().filter(|_| self.scenario.shared_settings);
+        let refused = |this: &Self, reason: io::Error| {
+            this.complain(&reason);
+            ErrorCode::NoPermission
+        };
+        // Held until the end, so that no other program changes settings between reading and writing them.
+        let _lock = shared.as_deref().map(settings::lock).transpose().map_err(|reason| refused(self, reason))?;
+        self.reload().map_err(|reason| self.complain(&reason))?;
+        self.advance();
         self.gpu_at(position)?;
-        self.gpus.get_mut(position).ok_or(ErrorCode::InvalidArgument)
+        let gpu = self.gpus.get_mut(position).ok_or(ErrorCode::InvalidArgument)?;
+        let answer = change(gpu)?;
+        self.settings.keep(gpu);
+        if let Some(path) = shared {
+            self.settings.write(&path).map_err(|reason| refused(self, reason))?;
+        }
+        Ok(answer)
     }
 
     /// How many GPUs there are, lost ones too.
@@ -204,11 +245,12 @@ impl Simulation {
     /// The device with this UUID.
     pub(super) fn find(&self, uuid: &str) -> Option<Target> {
         self.gpus.iter().enumerate().find_map(|(position, gpu)| {
-            let mut devices = gpu.mig.iter().flat_map(|mig| &mig.devices);
             if gpu.uuid == uuid {
                 return Some(Target::Gpu(position));
             }
-            devices.position(|device| device.uuid == uuid).map(|mig| Target::Mig(position, mig))
+            let mut devices = gpu.mig.iter().flat_map(|mig| mig.devices());
+            let (instance, compute) = devices.find(|(_, compute)| compute.uuid == uuid)?;
+            Some(Target::Mig(position, instance.id, compute.id))
         })
     }
 
@@ -241,7 +283,9 @@ fn apply(gpu: &mut Gpu, change: &Change) {
             process.lists.clear();
         }),
         Change::Power(milliwatts) => gpu.power_milliwatts = Some(*milliwatts),
+        Change::RecoveryAction(action) => gpu.recovery_action = Some(*action),
         Change::Lost => gpu.lost = true,
-        Change::Xid(_) => {}
+        Change::Back => gpu.lost = false,
+        Change::Xid(_) | Change::InstanceXid(..) | Change::SingleBitError | Change::DoubleBitError => {}
     }
 }

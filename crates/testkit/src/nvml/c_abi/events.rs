@@ -19,11 +19,11 @@ exports! {
         simulation.event_sets.remove(&set).map(drop).ok_or(ErrorCode::InvalidArgument);
     "nvmlDeviceGetSupportedEventTypes" => fn supported_types(device: Device, types: Out<c_ulonglong>) |simulation| {
         device.gpu(simulation)?;
-        types.put(XID)
+        types.put(KNOWN)
     };
     "nvmlDeviceRegisterEvents" => fn register(device: Device, types: c_ulonglong, set: usize) |simulation| {
         device.gpu(simulation)?;
-        if types & !XID != 0 {
+        if types & !KNOWN != 0 {
             return Err(ErrorCode::NotSupported);
         }
         let (position, seen) = (device.position()?, simulation.happened());
@@ -33,8 +33,13 @@ exports! {
     };
 }
 
+/// `nvmlEventTypeSingleBitEccError`.
+const SINGLE_BIT: c_ulonglong = 1;
+/// `nvmlEventTypeDoubleBitEccError`.
+const DOUBLE_BIT: c_ulonglong = 2;
 /// `nvmlEventTypeXidCriticalError`.
 const XID: c_ulonglong = 8;
+const KNOWN: c_ulonglong = SINGLE_BIT | DOUBLE_BIT | XID;
 const POLL: Duration = Duration::from_millis(2);
 
 /// Waits without holding the simulation, so that other threads go on.
@@ -50,29 +55,42 @@ extern "C" fn wait(set: usize, data: Out<nvmlEventData_t>, milliseconds: c_uint)
     }
 }
 
-/// The oldest event of the set that has happened and was not handed out; a lost GPU is an error, as in the driver.
+/// The oldest event of the set that has happened and was not handed out. A lost GPU is an error, at every call, as in the
+/// driver.
 fn next(simulation: &mut Simulation, handle: usize) -> Result<nvmlEventData_t, ErrorCode> {
     let happened = simulation.happened();
     let set = simulation.event_sets.get_mut(&handle).ok_or(ErrorCode::InvalidArgument)?;
     for (position, event) in simulation.scenario.events.iter().enumerate().take(happened) {
         let Some(seen) = set.registered.get_mut(&event.gpu).filter(|seen| position >= **seen) else { continue };
         *seen = position + 1;
-        match event.change {
-            Change::Xid(number) => return Ok(event_data(event.gpu, number)),
-            Change::Lost => return Err(ErrorCode::GpuIsLost),
-            Change::Appears(_) | Change::Leaves(_) | Change::Power(_) => {}
+        if let Some(data) = event_data(event.gpu, &event.change) {
+            return Ok(data);
         }
     }
+    let registered: Vec<usize> = set.registered.keys().copied().collect();
+    registered.into_iter().try_for_each(|gpu| simulation.gpu_at(gpu).map(drop))?;
     Err(ErrorCode::Timeout)
 }
 
-fn event_data(gpu: usize, number: u64) -> nvmlEventData_t {
+fn event_data(gpu: usize, change: &Change) -> Option<nvmlEventData_t> {
     const NO_INSTANCE: u32 = u32::MAX;
-    nvmlEventData_t {
+    let (kind, number, instance, compute) = match *change {
+        Change::Xid(number) => (XID, number, NO_INSTANCE, NO_INSTANCE),
+        Change::InstanceXid(number, instance, compute) => (XID, number, instance, compute),
+        Change::SingleBitError => (SINGLE_BIT, 0, NO_INSTANCE, NO_INSTANCE),
+        Change::DoubleBitError => (DOUBLE_BIT, 0, NO_INSTANCE, NO_INSTANCE),
+        Change::Appears(_)
+        | Change::Leaves(_)
+        | Change::Power(_)
+        | Change::RecoveryAction(_)
+        | Change::Lost
+        | Change::Back => return None,
+    };
+    Some(nvmlEventData_t {
         device: std::ptr::without_provenance_mut(Device::from(Target::Gpu(gpu)).0),
-        eventType: XID,
+        eventType: kind,
         eventData: number,
-        gpuInstanceId: NO_INSTANCE,
-        computeInstanceId: NO_INSTANCE,
-    }
+        gpuInstanceId: instance,
+        computeInstanceId: compute,
+    })
 }

@@ -14,9 +14,11 @@ macro_rules! exports {
     )*};
 }
 
+mod bus;
 mod device;
 mod events;
 mod gauges;
+mod instance;
 mod mig;
 mod monitoring;
 mod pointer;

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, c_char, c_uint};
 
-use crate::nvml::scenario::{ErrorCode, Gpu, MigDevice};
+use crate::nvml::scenario::{ComputeInstance, ErrorCode, Gpu, GpuInstance, MigProfile, Process};
 use crate::nvml::simulation::{Simulation, Target};
 
 /// Where the caller wants an answer written; null is an invalid argument.
@@ -28,6 +28,25 @@ impl<T: Copy> Out<T> {
         }
         // SAFETY: the caller of an NVML function passes null or a pointer to an initialized value of the documented type.
         Ok(unsafe { self.0.read() })
+    }
+
+    /// Whether the caller wants nothing written.
+    pub(super) const fn is_null(self) -> bool {
+        self.0.is_null()
+    }
+
+    /// Writes a list whose room the caller does not tell, as with NVML's lists of instances: it made room for all there can be.
+    pub(super) fn put_some(self, count: Out<c_uint>, items: &[T]) -> Result<(), ErrorCode> {
+        count.put(c_uint::try_from(items.len()).map_err(|_range| ErrorCode::Unknown)?)?;
+        if items.is_empty() {
+            return Ok(());
+        }
+        if self.0.is_null() {
+            return Err(ErrorCode::InvalidArgument);
+        }
+        // SAFETY: the caller has room for as many items as the profile's `instanceCount`, which no list exceeds.
+        unsafe { self.0.copy_from_nonoverlapping(items.as_ptr(), items.len()) };
+        Ok(())
     }
 
     /// Writes a list the way NVML does: too small a buffer is answered with the size that is needed.
@@ -64,6 +83,20 @@ impl Out<c_char> {
     }
 }
 
+impl<T: Copy> Out<T> {
+    /// The caller's items, changed one by one.
+    pub(super) fn each(self, count: usize, mut change: impl FnMut(&mut T)) -> Result<(), ErrorCode> {
+        for position in 0..count {
+            // The pointer is never followed where it is null: `take` refuses it.
+            let item = Self(self.0.wrapping_add(position));
+            let mut value = if self.0.is_null() { Err(ErrorCode::InvalidArgument) } else { item.take() }?;
+            change(&mut value);
+            item.put(value)?;
+        }
+        Ok(())
+    }
+}
+
 /// A text of the caller.
 #[repr(transparent)]
 #[derive(Debug, Clone, Copy)]
@@ -81,7 +114,8 @@ impl Text {
     }
 }
 
-/// A device handle: the GPU's position from 1 in the upper bits, the MIG device's from 1 in the lower 16 (0: the GPU).
+/// A handle of a GPU, of a GPU instance, of a compute instance or of a MIG device (which has its compute instance's): the
+/// GPU's position from 1 in the upper bits, the ids of the instances from 1 in 16 bits each.
 ///
 /// It stands in for NVML's opaque pointer, which is as wide; it is never followed.
 #[repr(transparent)]
@@ -90,18 +124,35 @@ pub(super) struct Device(pub(super) usize);
 
 impl From<Target> for Device {
     fn from(target: Target) -> Self {
+        let id = |id: u32| usize::try_from(id).map_or(0xffff, |id| (id + 1) & 0xffff);
         match target {
-            Target::Gpu(gpu) => Self((gpu + 1) << 16),
-            Target::Mig(gpu, device) => Self(((gpu + 1) << 16) | (device + 1)),
+            Target::Gpu(gpu) => Self((gpu + 1) << 32),
+            Target::Mig(gpu, instance, compute) => Self(((gpu + 1) << 32) | (id(instance) << 16) | id(compute)),
         }
     }
 }
 
 impl Device {
-    /// What the handle stands for.
+    /// The handle of a GPU instance.
+    pub(super) fn instance(gpu: usize, instance: u32) -> Self {
+        let Self(whole) = Target::Mig(gpu, instance, 0).into();
+        Self(whole & !0xffff)
+    }
+
+    /// The GPU's position, and the ids of the instances that the handle names.
+    pub(super) fn parts(self) -> Result<(usize, Option<u32>, Option<u32>), ErrorCode> {
+        let id = |bits: usize| u32::try_from(bits & 0xffff).ok().and_then(|id| id.checked_sub(1));
+        let gpu = (self.0 >> 32).checked_sub(1).ok_or(ErrorCode::InvalidArgument)?;
+        Ok((gpu, id(self.0 >> 16), id(self.0)))
+    }
+
+    /// What the handle of a device stands for.
     pub(super) fn target(self) -> Result<Target, ErrorCode> {
-        let gpu = (self.0 >> 16).checked_sub(1).ok_or(ErrorCode::InvalidArgument)?;
-        Ok((self.0 & 0xffff).checked_sub(1).map_or(Target::Gpu(gpu), |device| Target::Mig(gpu, device)))
+        match self.parts()? {
+            (gpu, None, None) => Ok(Target::Gpu(gpu)),
+            (gpu, Some(instance), Some(compute)) => Ok(Target::Mig(gpu, instance, compute)),
+            _ => Err(ErrorCode::InvalidArgument),
+        }
     }
 
     /// The position of a whole GPU; a MIG device cannot do what is asked for.
@@ -118,16 +169,36 @@ impl Device {
     }
 
     /// The GPU of the handle with the MIG device, where it is one.
-    pub(super) fn resolve(self, simulation: &Simulation) -> Result<(&Gpu, Option<&MigDevice>), ErrorCode> {
+    pub(super) fn resolve(self, simulation: &Simulation) -> Result<(&Gpu, Option<MigDevice<'_>>), ErrorCode> {
         match self.target()? {
             Target::Gpu(position) => Ok((simulation.gpu_at(position)?, None)),
-            Target::Mig(position, device) => {
+            Target::Mig(position, instance, compute) => {
                 let gpu = simulation.gpu_at(position)?;
-                let device =
-                    gpu.mig.as_ref().and_then(|mig| mig.devices.get(device)).ok_or(ErrorCode::InvalidArgument)?;
+                let device = MigDevice::find(gpu, instance, compute).ok_or(ErrorCode::InvalidArgument)?;
                 Ok((gpu, Some(device)))
             }
         }
+    }
+}
+
+/// A MIG device: a compute instance with its GPU instance and that one's profile.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MigDevice<'a> {
+    pub(super) profile: &'a MigProfile,
+    pub(super) instance: &'a GpuInstance,
+    pub(super) compute: &'a ComputeInstance,
+}
+
+impl<'a> MigDevice<'a> {
+    fn find(gpu: &'a Gpu, instance: u32, compute: u32) -> Option<Self> {
+        let mig = gpu.mig.as_ref()?;
+        let (instance, compute) = mig.devices().find(|(found, device)| found.id == instance && device.id == compute)?;
+        Some(Self { profile: mig.profile(instance.profile)?, instance, compute })
+    }
+
+    /// Whether a process runs on it.
+    pub(super) fn has(&self, process: &Process) -> bool {
+        process.instance == Some((self.instance.id, self.compute.id))
     }
 }
 

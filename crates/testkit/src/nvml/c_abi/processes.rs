@@ -6,15 +6,16 @@ use std::time::SystemTime;
 use nvml_wrapper_sys::bindings::{nvmlProcessInfo_t, nvmlProcessUtilizationSample_t};
 
 use super::pointer::{Device, Out};
-use crate::nvml::scenario::{ErrorCode, Gpu, ProcessList};
+use crate::nvml::scenario::{ErrorCode, Gpu, Process, ProcessList};
+use crate::nvml::simulation::Simulation;
 
 exports! {
     "nvmlDeviceGetComputeRunningProcesses_v3" => fn compute(device: Device, room: Out<c_uint>, list: Out<nvmlProcessInfo_t>)
-        |simulation| list.put_all(room, &listed(device.gpu(simulation)?, ProcessList::Compute));
+        |simulation| list.put_all(room, &listed(device, simulation, ProcessList::Compute)?);
     "nvmlDeviceGetGraphicsRunningProcesses_v3" => fn graphics(device: Device, room: Out<c_uint>, list: Out<nvmlProcessInfo_t>)
-        |simulation| list.put_all(room, &listed(device.gpu(simulation)?, ProcessList::Graphics));
+        |simulation| list.put_all(room, &listed(device, simulation, ProcessList::Graphics)?);
     "nvmlDeviceGetMPSComputeRunningProcesses_v3" => fn mps(device: Device, room: Out<c_uint>, list: Out<nvmlProcessInfo_t>)
-        |simulation| list.put_all(room, &listed(device.gpu(simulation)?, ProcessList::Mps));
+        |simulation| list.put_all(room, &listed(device, simulation, ProcessList::Mps)?);
     "nvmlDeviceGetProcessUtilization" => fn utilization(
         device: Device, list: Out<nvmlProcessUtilizationSample_t>, room: Out<c_uint>, last_seen: c_ulonglong
     ) |simulation| {
@@ -31,15 +32,22 @@ exports! {
 const NO_VALUE: u64 = u64::MAX;
 const NO_INSTANCE: u32 = u32::MAX;
 
-fn listed(gpu: &Gpu, list: ProcessList) -> Vec<nvmlProcessInfo_t> {
-    let named = gpu.processes.iter().filter(|process| process.lists.contains(&list));
-    let entry = |process: &crate::nvml::Process| nvmlProcessInfo_t {
+/// The processes of a GPU, those on its MIG devices among them, or of one MIG device.
+fn listed(device: Device, simulation: &Simulation, list: ProcessList) -> Result<Vec<nvmlProcessInfo_t>, ErrorCode> {
+    let (gpu, mig) = device.resolve(simulation)?;
+    let there = |process: &&Process| mig.is_none_or(|mig| mig.has(process));
+    let named = gpu.processes.iter().filter(|process| process.lists.contains(&list)).filter(there);
+    Ok(named.map(entry).collect())
+}
+
+fn entry(process: &Process) -> nvmlProcessInfo_t {
+    let (instance, compute) = process.instance.unwrap_or((NO_INSTANCE, NO_INSTANCE));
+    nvmlProcessInfo_t {
         pid: process.pid,
         usedGpuMemory: process.memory.unwrap_or(NO_VALUE),
-        gpuInstanceId: NO_INSTANCE,
-        computeInstanceId: NO_INSTANCE,
-    };
-    named.map(entry).collect()
+        gpuInstanceId: instance,
+        computeInstanceId: compute,
+    }
 }
 
 /// The samples newer than `last_seen`, in microseconds of the wall clock, as the driver stamps them.

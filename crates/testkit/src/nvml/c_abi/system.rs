@@ -27,6 +27,10 @@ exports! {
         let (major, minor) = simulation.scenario.cuda;
         version.put(signed(major * 1000 + minor * 10)?)
     };
+    "nvmlSystemGetCudaDriverVersion" => fn old_cuda_version(version: Out<c_int>) |simulation| {
+        let (major, minor) = simulation.scenario.cuda;
+        version.put(signed(major * 1000 + minor * 10)?)
+    };
     "nvmlDeviceGetCount_v2" => fn count(count: Out<c_uint>) |simulation|
         count.put(c_uint::try_from(simulation.gpu_count()).map_err(|_range| ErrorCode::Unknown)?);
     "nvmlDeviceGetHandleByIndex_v2" => fn by_index(index: c_uint, device: Out<Device>) |simulation| {
@@ -39,6 +43,29 @@ exports! {
         handle.resolve(simulation)?;
         device.put(handle)
     };
+}
+
+/// Names an error code; the text is never freed.
+#[unsafe(export_name = "nvmlErrorString")]
+extern "C" fn error_string(code: c_uint) -> *const c_char {
+    let text = match code {
+        0 => c"Success",
+        1 => c"Uninitialized",
+        2 => c"Invalid Argument",
+        3 => c"Not Supported",
+        4 => c"Insufficient Permissions",
+        6 => c"Not Found",
+        7 => c"Insufficient Size",
+        9 => c"Driver Not Loaded",
+        10 => c"Timeout",
+        13 => c"Function Not Found",
+        15 => c"GPU is lost",
+        16 => c"GPU requires reset",
+        19 => c"In use by another client",
+        23 => c"Insufficient Resources",
+        _ => c"Unknown Error",
+    };
+    text.as_ptr()
 }
 
 /// The number as C's `int`.
