@@ -65,6 +65,11 @@ impl Lines {
         }
     }
 
+    /// Adds a note on a place that no path leads to.
+    pub fn note_at(&mut self, position: Position, message: impl Into<String>, fix: impl Into<Option<String>>) {
+        self.notes.push(Problem { position, path: String::new(), message: message.into(), fix: fix.into() });
+    }
+
     /// The notes so far, in the order of their places.
     #[must_use]
     pub fn notes(&self) -> Vec<Problem> {

@@ -168,8 +168,11 @@ impl<'s> Reader<'s> {
         let mut places = Vec::new();
         self.places(written, self.root, "", &mut places);
         let places = places.iter().map(|place| format!("`{place}`")).collect::<Vec<_>>().join(" or ");
-        let moved = if places.is_empty() { String::new() } else { format!("it belongs to {places}; ") };
-        format!("{moved}known keys here: {}", known.join(", "))
+        if places.is_empty() {
+            format!("known keys here: {}", known.join(", "))
+        } else {
+            format!("it belongs to {places}")
+        }
     }
 
     /// Where else in the file a key of this name belongs.

@@ -13,6 +13,7 @@
 //! Files of other programs are read in their [`Dialect`]: what those programs pass over in silence is noted, and a file
 //! within a file (a text in a `ConfigMap` or a values file) is read with the lines of the outer one ([`Node::embedded`]).
 
+mod items;
 mod lines;
 mod mapping;
 mod node;
@@ -26,6 +27,7 @@ mod tree;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
+pub use items::Items;
 pub use lines::Lines;
 pub use node::{Dialect, Node};
 pub use problem::{Position, Problem, Problems};

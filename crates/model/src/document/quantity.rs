@@ -7,7 +7,7 @@ use super::Lines;
 use crate::{Bytes, Nanoseconds};
 
 /// Largest size of anything in GPU memory, above every GPU that is sold: 1 TiB.
-const MAXIMUM_BYTES: Bytes = Bytes(1 << 40);
+pub(crate) const MAXIMUM_BYTES: Bytes = Bytes(1 << 40);
 
 /// Reports a value outside `range`.
 pub(crate) fn within<T: Display + PartialOrd + Copy>(
@@ -39,14 +39,22 @@ pub(crate) fn duration(path: &str, text: &str, range: RangeInclusive<Nanoseconds
 
 /// Reads a size of device memory, above 0 and at most 1 TiB; `Bytes(0)` where it is none.
 pub(crate) fn bytes(path: &str, text: &str, lines: &mut Lines) -> Bytes {
-    match text.parse() {
-        Ok(size) => within(path, size, Bytes(1)..=MAXIMUM_BYTES, lines),
-        Err(_not_a_size) => {
-            let fix = unit_missing(text, "GiB").unwrap_or_else(|| "write a number and its unit: 512MiB or 2GiB".into());
-            lines.problem(path, format!("`{}` is not a size", shown(text)), fix);
-            Bytes(0)
-        }
+    size(path, text, Bytes(1)..=MAXIMUM_BYTES, lines)
+}
+
+/// Reads a size within `range`; its start where it is none.
+pub(crate) fn size(path: &str, text: &str, range: RangeInclusive<Bytes>, lines: &mut Lines) -> Bytes {
+    if let Ok(size) = text.parse() {
+        return within(path, size, range, lines);
     }
+    let kubernetes = format!("{}B", text.trim());
+    let fix = if kubernetes.ends_with("iB") && kubernetes.parse::<Bytes>().is_ok() {
+        format!("write `{kubernetes}`")
+    } else {
+        unit_missing(text, "GiB").unwrap_or_else(|| "write a number and its unit: 512MiB or 2GiB".into())
+    };
+    lines.problem(path, format!("`{}` is not a size", shown(text)), fix);
+    *range.start()
 }
 
 /// How to write a bare number with its unit.

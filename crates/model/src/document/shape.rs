@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Number, Value};
 
+use super::items::SPARSE;
 use super::lines::Lines;
 use super::node::{Content, Node};
 use super::problem::{Position, Problem};
@@ -174,10 +175,14 @@ impl<'s> Reader<'s> {
 
     fn list(&mut self, items: &[Node], schema: &'s Value, path: &str) -> Option<Value> {
         let item_schema = schema.get("items").unwrap_or(&ANYTHING);
+        let sparse = schema.get(SPARSE).is_some();
         let read: Vec<Option<Value>> = items
             .iter()
             .enumerate()
-            .map(|(index, item)| self.value(item, item_schema, &format!("{path}[{index}]")))
+            .map(|(index, item)| {
+                let value = self.value(item, item_schema, &format!("{path}[{index}]"));
+                if sparse { Some(value.unwrap_or_default()) } else { value }
+            })
             .collect();
         read.into_iter().collect::<Option<Vec<Value>>>().map(Value::Array)
     }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::offer::{ResourceName, Strategy};
-use crate::document::Problem;
+use super::{check, raw};
+use crate::document::{self, Dialect, Node, Problem, Problems};
 use crate::{Bytes, GpuUuid, Nanoseconds, Percent};
 
 /// A checked configuration: what the file says, defaults filled in.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Sharing {
     /// `flags`.
     pub flags: Flags,
@@ -29,6 +30,46 @@ pub struct Sharing {
     /// What is accepted but does not do what its writer may think: ignored or misplaced keys, values that NVIDIA's plugin
     /// takes and does not use.
     pub notes: Vec<Problem>,
+}
+
+impl Sharing {
+    /// Reads a configuration file: NVIDIA's `version: v1` with what is added to it. An empty file is the default.
+    ///
+    /// # Errors
+    /// Every problem of the file at once; what is only noted is with them ([`Problems::notes`]).
+    pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
+        Self::of_documents(file, &document::documents(Dialect::Kubernetes, file, text)?)
+    }
+
+    /// Reads a configuration from the documents of its file; as in NVIDIA's plugin, the first counts.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn of_documents(file: &str, documents: &[Node]) -> Result<Self, Problems> {
+        let empty = Node::empty();
+        let (raw, mut lines) = document::typed::<raw::Config>(file, documents.first().unwrap_or(&empty))?;
+        if let Some(second) = documents.get(1) {
+            let message = "a second document begins, which is not read, as in NVIDIA's plugin";
+            lines.note_at(second.position(), message, "remove the `---`, or the document".to_owned());
+        }
+        check::sharing(raw, lines)
+    }
+
+    /// The JSON schema of the file.
+    #[must_use]
+    pub fn schema() -> serde_json::Value {
+        document::schema::<raw::Config>()
+    }
+}
+
+/// Reads a file of mig-parted (`version: v1`, `mig-configs`).
+///
+/// # Errors
+/// Every problem of the file at once.
+pub fn read_mig_configs(file: &str, text: &str) -> Result<BTreeMap<String, Vec<MigConfig>>, Problems> {
+    let documents = document::documents(Dialect::Kubernetes, file, text)?;
+    let (raw, lines) = document::typed::<raw::MigFile>(file, documents.first().unwrap_or(&Node::empty()))?;
+    check::mig_file(&raw, lines)
 }
 
 /// `flags`, with NVIDIA's defaults.
@@ -66,6 +107,29 @@ pub struct Flags {
     pub label_interval: Option<Nanoseconds>,
     /// `imex.channelIDs` and `imex.required`.
     pub imex: Option<Imex>,
+}
+
+impl Default for Flags {
+    fn default() -> Self {
+        Self {
+            mig_strategy: MigStrategy::default(),
+            fail_on_init_error: true,
+            driver_root: "/".to_owned(),
+            dev_root: "/".to_owned(),
+            mps_root: "/run/nvidia/mps".to_owned(),
+            extras: Extras::default(),
+            pass_device_specs: false,
+            device_list: vec![DeviceListStrategy::Envvar],
+            device_id: DeviceIdStrategy::default(),
+            cdi_annotation_prefix: "cdi.k8s.io/".to_owned(),
+            nvidia_ctk_path: "/usr/bin/nvidia-ctk".to_owned(),
+            container_driver_root: "/driver-root".to_owned(),
+            allocation: AllocationPolicy::default(),
+            no_timestamp: false,
+            label_interval: Some(Nanoseconds(60_000_000_000)),
+            imex: None,
+        }
+    }
 }
 
 /// Extra devices that containers may be given.
@@ -252,6 +316,19 @@ pub struct Mps {
     pub mount_shm: bool,
 }
 
+impl Default for Mps {
+    fn default() -> Self {
+        Self {
+            oversubscription: 1.0,
+            reserve: None,
+            multi_user: false,
+            exclusive_compute_mode: true,
+            protocol: MpsProtocol::default(),
+            mount_shm: true,
+        }
+    }
+}
+
 /// The protocol of the MPS control dialogue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum MpsProtocol {
@@ -271,6 +348,13 @@ pub struct Faults {
     pub grace: Nanoseconds,
     /// When a repeat offender is kept off shared GPUs; `None` never.
     pub quarantine: Option<Quarantine>,
+}
+
+impl Default for Faults {
+    /// Ten seconds: a client that sees the fault ends at once, one that ignores it holds the GPU for everybody.
+    fn default() -> Self {
+        Self { grace: Nanoseconds(10_000_000_000), quarantine: None }
+    }
 }
 
 /// When a repeat offender is kept off shared GPUs.

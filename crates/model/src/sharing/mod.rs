@@ -10,8 +10,11 @@
 //!
 //! Everything here is a function of its arguments: files, GPUs and pods are read elsewhere.
 
+mod check;
 pub mod config;
+pub mod layout;
 pub mod offer;
+pub mod raw;
 
 pub use config::Sharing;
 pub use offer::{Device, DeviceId, GpuOffer, Offer, Resource, ResourceName, Share, Strategy};
