@@ -20,7 +20,7 @@ fn main() -> anyhow::Result<()> {
     let address = address.parse().with_context(|| format!("`{address}` is not an address such as 127.0.0.1:8080"))?;
     // A model server is a client of the MPS daemon that its environment names, when one is there.
     let pipe = std::env::var_os("CUDA_MPS_PIPE_DIRECTORY").map(std::path::PathBuf::from).filter(|pipe| pipe.exists());
-    let _client = pipe.map(|pipe| Client::connect(&pipe, std::process::id())).transpose()?;
+    let _client = pipe.map(|pipe| Client::join(&pipe)).transpose()?;
     let server = ModelServer::start_at(script, address)?;
     writeln!(std::io::stdout(), "{}", server.url())?;
     server.wait();

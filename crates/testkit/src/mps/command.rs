@@ -1,10 +1,11 @@
 //! The commands of the v2 dialogue.
 
 use std::io;
-use std::io::Write as _;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::control::Control;
+use super::tables::{memory_bytes, memory_shown};
 use super::{Quit, Script, caller};
 
 /// What a command brings.
@@ -16,134 +17,165 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    const fn of(text: String) -> Self {
+    pub(super) const fn of(text: String) -> Self {
         Self { text, quits: false }
     }
 }
 
 /// Obeys a command, or the script.
-pub(super) fn obey(control: &Control, line: &str) -> io::Result<Reply> {
+pub(super) fn obey(control: &Arc<Control>, line: &str) -> io::Result<Reply> {
     let script = caller::script()?;
     let words: Vec<&str> = line.split_whitespace().collect();
-    let Some((name, arguments)) = words.split_first() else { return Ok(Reply::default()) };
-    if script.unanswered.contains(*name) {
-        return block();
-    }
-    if let Some(reply) = script.replies.get(*name) {
-        return Ok(Reply::of(reply.clone()));
+    let Some((name, arguments)) = words.split_first() else { return Ok(Reply::of(unknown(line))) };
+    if let Some(reply) = scripted(&script, name) {
+        return Ok(reply);
     }
     if *name == "quit" {
-        return quit(control, &script, arguments);
+        return Ok(quit(control, &script, arguments));
     }
-    let text = servers_and_clients(control, &script, name, arguments)?;
-    let text = text.or_else(|| limits(control, name, arguments));
+    let text = servers(control, &script, name, arguments)?;
+    let text = text.or_else(|| clients(control, name, arguments)).or_else(|| limits(control, name, arguments));
     Ok(Reply::of(text.unwrap_or_else(|| unknown(name))))
+}
+
+/// What the script says to a command; one that is never answered blocks as long as the daemon lives.
+pub(super) fn scripted(script: &Script, name: &str) -> Option<Reply> {
+    while script.unanswered.contains(name) {
+        std::thread::park();
+    }
+    script.replies.get(name).map(|reply| Reply::of(reply.clone()))
 }
 
 fn unknown(name: &str) -> String {
     format!("Unknown command \"{name}\"\n")
 }
 
-/// Blocks as long as the daemon lives.
-fn block() -> io::Result<Reply> {
-    loop {
-        std::thread::park();
-    }
-}
-
-fn quit(control: &Control, script: &Script, arguments: &[&str]) -> io::Result<Reply> {
+pub(super) fn quit(control: &Control, script: &Script, arguments: &[&str]) -> Reply {
     let limit = match arguments {
-        ["-t", seconds] if script.quit_with_timeout => seconds.parse().ok().map(Duration::from_secs),
+        ["-t", seconds] if !script.quit_without_timeout => seconds.parse().ok().map(Duration::from_secs),
         [] => None,
-        _ => return Ok(Reply::of(unknown(&format!("quit {}", arguments.join(" "))))),
+        _ => return Reply::of(unknown(&format!("quit {}", arguments.join(" ")))),
     };
     match script.quit {
-        Quit::Well => control.wait_for_clients(limit),
-        Quit::Hang => return block(),
-        Quit::Refuse => return Ok(Reply::of("Permission denied\n".to_owned())),
-        Quit::Ignore => return Ok(Reply::default()),
+        Quit::Well => drop(control.wait_until(limit, |tables| tables.clients.is_empty())),
+        Quit::Hang => loop {
+            std::thread::park();
+        },
+        Quit::Refuse => return Reply::of("Permission denied\n".to_owned()),
+        Quit::Ignore => return Reply::default(),
     }
-    Ok(Reply { text: String::new(), quits: true })
+    Reply { text: String::new(), quits: true }
 }
 
-/// Commands about servers and clients; `None` for another command.
-fn servers_and_clients(
-    control: &Control,
-    script: &Script,
-    name: &str,
-    arguments: &[&str],
-) -> io::Result<Option<String>> {
-    let first = arguments.first().and_then(|argument| argument.parse::<u32>().ok());
-    Ok(Some(match (name, first) {
-        ("get_server_list", _) => lines(control.tables().servers.keys()),
-        ("get_server_status", Some(pid)) => server_status(control, script, pid),
-        ("start_server", _) => {
-            control.ensure_server()?;
+fn not_found(server: u32) -> String {
+    format!("Server {server} not found\n")
+}
+
+fn number(arguments: &[&str], index: usize) -> u32 {
+    arguments.get(index).and_then(|argument| argument.parse().ok()).unwrap_or_default()
+}
+
+/// Commands about servers; `None` for another command.
+fn servers(control: &Control, script: &Script, name: &str, arguments: &[&str]) -> io::Result<Option<String>> {
+    let pid = number(arguments, 0);
+    let known = control.tables().servers.contains_key(&pid);
+    Ok(Some(match name {
+        "get_server_list" => lines(control.tables().servers.keys()),
+        "get_server_status" | "shutdown_server" | "get_client_list" if !known => not_found(pid),
+        "get_server_status" => server_status(control, script, pid),
+        "start_server" => {
+            control.start_server(number(arguments, 1))?;
             String::new()
         }
-        ("shutdown_server", Some(pid)) => {
-            control.wait_for_clients((arguments.last() == Some(&"-f")).then_some(Duration::ZERO));
-            shut_down_server(control, pid)?
+        "shutdown_server" => {
+            let force = arguments.contains(&"-f");
+            control.log.control(&format!("Force shutting down server {pid}"));
+            control.wait_until(force.then_some(Duration::ZERO), |tables| tables.clients_of(pid).is_empty());
+            control.end_server(pid);
+            String::new()
         }
-        ("get_client_list", Some(server)) if control.tables().servers.contains_key(&server) => {
-            lines(control.tables().clients.keys())
-        }
-        ("get_client_list", _) => "Server not found\n".to_owned(),
-        ("get_device_client_list", _) => device_clients(control),
-        ("ps", _) => process_table(control),
-        ("terminate_client", Some(_)) => terminate(control, arguments),
-        ("device_query", _) => device_query(),
+        "device_query" => device_query(),
         _ => return Ok(None),
     }))
+}
+
+fn server_status(control: &Control, script: &Script, pid: u32) -> String {
+    let status = control.tables().servers.get(&pid).map_or("INITIALIZING", |server| server.status());
+    format!("{}\n", script.server_status.as_deref().unwrap_or(status))
+}
+
+/// Commands about clients; `None` for another command.
+fn clients(control: &Control, name: &str, arguments: &[&str]) -> Option<String> {
+    Some(match name {
+        "get_client_list" => lines(control.tables().clients_of(number(arguments, 0)).iter()),
+        "get_device_client_list" => device_clients(control),
+        "ps" => process_table(control),
+        "terminate_client" => terminate(control, number(arguments, 0), number(arguments, 1)),
+        _ => return None,
+    })
 }
 
 fn lines<'a>(pids: impl Iterator<Item = &'a u32>) -> String {
     pids.map(|pid| format!("{pid}\n")).collect()
 }
 
-fn server_status(control: &Control, script: &Script, pid: u32) -> String {
-    let known = control.tables().servers.contains_key(&pid);
-    if known { format!("{}\n", script.status()) } else { "Server not found\n".to_owned() }
-}
-
-fn shut_down_server(control: &Control, pid: u32) -> io::Result<String> {
-    let Some(mut child) = control.tables().servers.remove(&pid) else { return Ok("Server not found\n".to_owned()) };
-    child.kill()?;
-    child.wait()?;
-    control.log.control(&format!("Server {pid} exited with status 0"));
-    Ok(String::new())
-}
-
 /// The GPU that the daemon was started for.
-fn device() -> String {
+pub(super) fn device() -> String {
     std::env::var("CUDA_VISIBLE_DEVICES").unwrap_or_else(|_unset| "GPU-00000000-0000-0000-0000-000000000000".to_owned())
 }
 
 fn device_clients(control: &Control) -> String {
-    format!("{}\n{}", device(), lines(control.tables().clients.keys()))
+    let tables = control.tables();
+    if tables.clients.is_empty() {
+        return String::new();
+    }
+    let clients: String = tables.clients.keys().map(|pid| format!("{pid}.1\n")).collect();
+    format!("[0] 00:00.0, Simulated GPU\n{clients}")
 }
 
 fn device_query() -> String {
-    format!("Default\nDevice Ordinal    PCI IDs         UUID\n0                 0000:00:00.00   {}\n", device())
+    let head = "Device Ordinal  PCI IDs        UUID                                      Name           Attributes";
+    format!("Default\n{head}\n0               0000:00.06.00  {}  Simulated GPU  N/A\n", device())
 }
 
 fn process_table(control: &Control) -> String {
     let tables = control.tables();
-    let server = tables.servers.keys().next().copied().unwrap_or_default();
-    let head = "PID       ID    SERVER    DEVICE             NAMESPACE     COMMAND\n".to_owned();
-    let rows = tables.clients.keys().map(|pid| {
+    if tables.servers.is_empty() {
+        return "Server not found\n".to_owned();
+    }
+    if tables.clients.is_empty() {
+        return String::new();
+    }
+    let head =
+        "PID       ID        SERVER         DEVICE                    NAMESPACE      COMMAND        \n".to_owned();
+    let rows = tables.clients.iter().map(|(pid, client)| {
         let command = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        format!("{pid:<9} 0     {server:<9} {:.17}  4026531836    {}\n", device(), command.trim())
+        let (id, server, device) = (client.number, client.server, device());
+        format!("{pid:<9} {id:<9} {server:<14} {device:<25.22} 4026531836     {}\n", command.trim())
     });
     std::iter::once(head).chain(rows).collect()
 }
 
-/// Tells a client's process that its work was ended; it stays connected until it leaves by itself.
-fn terminate(control: &Control, arguments: &[&str]) -> String {
-    let client = arguments.get(1).and_then(|argument| argument.parse().ok()).unwrap_or_default();
-    let tables = control.tables();
-    let told = tables.clients.get(&client).is_some_and(|mut stream| writeln!(stream, "810").is_ok());
-    if told { "0\n".to_owned() } else { "1\n".to_owned() }
+/// Tells a client's process that its work was ended; it stays connected until it leaves by itself. In a fault the daemon
+/// says nothing to anybody until then (seen on driver 580).
+pub(super) fn terminate(control: &Control, server: u32, client: u32) -> String {
+    let mut tables = control.tables();
+    let Some(faulty) = tables.servers.get(&server).map(|server| !server.affected.is_empty()) else {
+        return format!("{}Server {server} not found!\n1\n", not_found(server));
+    };
+    let Some(connected) = tables.clients.get_mut(&client).filter(|connected| connected.server == server) else {
+        return format!("Invalid process {client}!\n1\n");
+    };
+    control.log.server(server, &format!("MPS server requesting client {{PID: {client}, Context ID: 1}} to exit"));
+    if faulty {
+        drop(tables);
+        let _blocked = control.blocked.lock().unwrap_or_else(PoisonError::into_inner);
+        control.wait_until(None, |tables| !tables.clients.contains_key(&client));
+    } else {
+        connected.tell("810");
+    }
+    control.log.server(server, "Client termination succeeded.");
+    "0\n".to_owned()
 }
 
 /// Commands that set and tell limits: a `get_` prints what the `set_` of the same name took, nothing where none was.
@@ -155,19 +187,30 @@ fn limits(control: &Control, name: &str, arguments: &[&str]) -> Option<String> {
         "default_client_priority" => "0",
         _ => return None,
     };
-    let percentage = what.ends_with("percentage");
-    let key = |scope: &[&str]| format!("{what} {}", scope.join(" "));
-    match (verb, arguments.split_last()) {
-        ("set", Some((value, scope))) => {
-            let shown = if percentage { format!("{:.1}", value.parse::<f32>().ok()?) } else { (*value).to_owned() };
-            control.tables().settings.insert(key(scope), shown.clone());
-            Some(if percentage { format!("{shown}\n") } else { String::new() })
-        }
-        ("get", _) => {
-            let tables = control.tables();
-            let value = tables.settings.get(&key(arguments)).map_or(default, String::as_str);
-            Some(if value.is_empty() { String::new() } else { format!("{value}\n") })
-        }
-        _ => None,
+    let memory = what.ends_with("mem_limit");
+    if verb == "set"
+        && let Some((value, scope)) = arguments.split_last()
+    {
+        set(control, what, value, scope, memory);
     }
+    let scope = if verb == "set" { arguments.split_last().map_or(arguments, |(_, scope)| scope) } else { arguments };
+    if !matches!(verb, "get" | "set") || (memory && verb == "set") {
+        return (verb == "set").then(String::new);
+    }
+    let told = control.tables().settings.get(&format!("{what} {}", scope.join(" "))).cloned();
+    let told = told.unwrap_or_else(|| default.to_owned());
+    let told = if memory { memory_bytes(&told).map(memory_shown).unwrap_or_default() } else { told };
+    Some(if told.is_empty() { told } else { format!("{told}\n") })
+}
+
+/// Keeps a value; one that makes no sense changes nothing, and only the log says so.
+fn set(control: &Control, what: &str, value: &str, scope: &[&str], memory: bool) {
+    let percentage = what.ends_with("percentage");
+    let kept = match value.parse::<f64>() {
+        Ok(percent) if percentage && percent > 0.0 && percent <= 100.0 => format!("{percent:.1}"),
+        _ if percentage => return control.log.control("Invalid percentage, expected between (0.0, 100.0]"),
+        _ if memory && memory_bytes(value).is_none() => return control.log.control("Invalid command format."),
+        _ => value.to_owned(),
+    };
+    control.tables().settings.insert(format!("{what} {}", scope.join(" ")), kept);
 }

@@ -1,17 +1,20 @@
 //! The simulated control daemon.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::fs::{self, OpenOptions};
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitCode};
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::log::Log;
-use super::{Start, caller, command, server};
+use super::options::Daemon;
+use super::tables::Tables;
+use super::three::Route;
+use super::{Start, caller, command, server, three};
 
 /// Between two looks at the socket, or at the clients that a `quit` waits for.
 const LOOK: Duration = Duration::from_millis(5);
@@ -20,23 +23,18 @@ const LOOK: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(super) struct Control {
     pub(super) log: Log,
-    pipe: PathBuf,
-    over: AtomicBool,
+    pub(super) pipe: PathBuf,
+    pub(super) options: Daemon,
+    pub(super) over: AtomicBool,
     tables: Mutex<Tables>,
-}
-
-/// What a daemon knows; all of it is lost when it quits.
-#[derive(Debug, Default)]
-pub(super) struct Tables {
-    pub(super) servers: BTreeMap<u32, Child>,
-    /// Clients by process id, each with the way to tell it of an error.
-    pub(super) clients: BTreeMap<u32, UnixStream>,
-    /// What was set: by the command's name after `set_` and its arguments but the last.
-    pub(super) settings: BTreeMap<String, String>,
+    /// Told whenever a client or a server has gone.
+    pub(super) changed: Condvar,
+    /// Held by a command that keeps the daemon, which has one thread, from every other one.
+    pub(super) blocked: Mutex<()>,
 }
 
 /// Runs a daemon until it is told to quit.
-pub(super) fn run(pipe: &Path, log: &Path) -> io::Result<ExitCode> {
+pub(super) fn run(pipe: &Path, log: &Path, options: Daemon) -> io::Result<ExitCode> {
     let script = caller::script()?;
     if script.deaf {
         caller::ignore_sigterm()?;
@@ -52,56 +50,81 @@ pub(super) fn run(pipe: &Path, log: &Path) -> io::Result<ExitCode> {
     if UnixStream::connect(&socket).is_ok() {
         return Err(io::Error::other("An instance of this daemon is already running"));
     }
-    drop(fs::remove_file(&socket));
-    let listener = UnixListener::bind(&socket)?;
-    fs::write(pipe.join("nvidia-cuda-mps-control.pid"), format!("{}\n", std::process::id()))?;
-    let control = Arc::new(Control::new(pipe, log));
+    let control = Arc::new(Control::new(pipe, log, options));
     control.log.control(&format!("Starting control daemon using socket {}", socket.display()));
     let how =
         format!("To connect CUDA applications to this daemon, set env CUDA_MPS_PIPE_DIRECTORY={}", pipe.display());
     control.log.control(&how);
+    let listener = listen(&socket, 0o666)?;
+    make_files(pipe)?;
     serve(&control, &listener)
+}
+
+/// A socket for everybody, in the place of a stale one.
+pub(super) fn listen(socket: &Path, mode: u32) -> io::Result<UnixListener> {
+    drop(fs::remove_file(socket));
+    let listener = UnixListener::bind(socket)?;
+    fs::set_permissions(socket, fs::Permissions::from_mode(mode))?;
+    Ok(listener)
+}
+
+/// What else the real daemon has in its pipe directory, but for the pipe `log`.
+fn make_files(pipe: &Path) -> io::Result<()> {
+    drop(listen(&pipe.join("control_privileged"), 0o755)?);
+    for (name, text) in
+        [("control_lock", String::new()), ("nvidia-cuda-mps-control.pid", std::process::id().to_string())]
+    {
+        let path = pipe.join(name);
+        drop(fs::remove_file(&path));
+        let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o666).open(path)?;
+        file.write_all(text.as_bytes())?;
+    }
+    Ok(())
 }
 
 fn serve(control: &Arc<Control>, listener: &UnixListener) -> io::Result<ExitCode> {
     listener.set_nonblocking(true)?;
     while !control.over.load(Ordering::SeqCst) {
+        control.reap();
         match listener.accept() {
             Ok((stream, _address)) => {
                 stream.set_nonblocking(false)?;
                 control.log.control("Accepting connection...");
                 let control = Arc::clone(control);
-                std::thread::spawn(move || converse(&control, stream));
+                std::thread::spawn(move || converse(&control, stream, &Route::Main));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(LOOK),
             Err(error) => return Err(error),
         }
     }
     control.end_servers();
-    drop(fs::remove_file(control.pipe.join("control")));
+    // The real one leaves its sockets behind.
     drop(fs::remove_file(control.pipe.join("nvidia-cuda-mps-control.pid")));
-    control.log.control("Exit");
+    control.log.control("Exit with status 0");
     Ok(ExitCode::SUCCESS)
 }
 
 /// One connection: a client that stays, or a caller with one command. Who left early is not told anything.
-fn converse(control: &Control, stream: UnixStream) {
+pub(super) fn converse(control: &Arc<Control>, stream: UnixStream, route: &Route) {
     let mut line = String::new();
     let mut lines = BufReader::new(stream);
     if lines.read_line(&mut line).is_err() {
         return;
     }
-    let stream = lines.into_inner();
-    match line.trim().strip_prefix("client ").map(str::parse) {
-        Some(Ok(pid)) => drop(control.serve_client(pid, stream)),
-        _ => drop(answer(control, line.trim(), stream)),
+    control.wait_while_blocked();
+    match line.trim().strip_prefix("client") {
+        Some(who) => drop(control.serve_client(who, lines, route)),
+        None => drop(answer(control, line.trim(), lines.into_inner())),
     }
 }
 
-fn answer(control: &Control, line: &str, mut stream: UnixStream) -> io::Result<()> {
+fn answer(control: &Arc<Control>, line: &str, mut stream: UnixStream) -> io::Result<()> {
     control.log.control("NEW UI");
     control.log.control(&format!("Cmd:{line}"));
-    let reply = command::obey(control, line)?;
+    let reply = if control.options.three { three::obey(control, line) } else { command::obey(control, line) }?;
+    for told in reply.text.lines() {
+        control.log.control(told);
+    }
     stream.write_all(reply.text.as_bytes())?;
     control.log.control("UI closed");
     drop(stream);
@@ -112,12 +135,15 @@ fn answer(control: &Control, line: &str, mut stream: UnixStream) -> io::Result<(
 }
 
 impl Control {
-    fn new(pipe: &Path, log: &Path) -> Self {
+    fn new(pipe: &Path, log: &Path, options: Daemon) -> Self {
         Self {
-            log: Log::new(log.to_owned()),
+            log: Log::new((!options.foreground).then(|| log.to_owned())),
             pipe: pipe.to_owned(),
+            options,
             over: AtomicBool::new(false),
             tables: Mutex::new(Tables::default()),
+            changed: Condvar::new(),
+            blocked: Mutex::new(()),
         }
     }
 
@@ -125,54 +151,57 @@ impl Control {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The server of this daemon, started where there is none.
-    pub(super) fn ensure_server(&self) -> io::Result<u32> {
-        let mut tables = self.tables();
-        if let Some(pid) = tables.servers.keys().next() {
-            return Ok(*pid);
-        }
-        let child = server::start()?;
-        let pid = child.id();
-        self.log.control(&format!("Starting new server {pid} for user 0"));
-        self.log.control(&format!("NEW SERVER {pid}: Ready"));
-        self.log.server(pid, "Started server");
-        tables.servers.insert(pid, child);
-        Ok(pid)
+    fn wait_while_blocked(&self) {
+        drop(self.blocked.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    fn serve_client(&self, pid: u32, mut stream: UnixStream) -> io::Result<()> {
-        let server = self.ensure_server()?;
-        self.log.control(&format!("NEW CLIENT {pid} from user 0: Server already exists"));
-        if caller::script()?.status() == "FAULT" {
-            return writeln!(stream, "807");
-        }
-        self.tables().clients.insert(pid, stream.try_clone()?);
-        self.log.server(server, &format!("Client {{PID: {pid}, Context ID: 1}} connected"));
-        writeln!(stream, "server {server}")?;
-        // It says nothing more: the end of its stream is its end.
-        let ended = stream.read(&mut [0]);
-        self.tables().clients.remove(&pid);
-        self.log.server(server, &format!("Client process {pid} disconnected"));
-        ended.map(|_length| ())
-    }
-
-    /// Waits until no client is left, as `quit` does; for ever, unless there is a limit.
-    pub(super) fn wait_for_clients(&self, limit: Option<Duration>) {
-        let mut waited = Duration::ZERO;
-        while !self.tables().clients.is_empty() && limit.is_none_or(|limit| waited < limit) {
-            std::thread::sleep(LOOK);
+    /// Waits with the tables in hand until `done`, or for at most `limit`; whether it was done.
+    pub(super) fn wait_until(&self, limit: Option<Duration>, mut done: impl FnMut(&Tables) -> bool) -> bool {
+        let (mut tables, mut waited) = (self.tables(), Duration::ZERO);
+        while !done(&tables) {
+            if limit.is_some_and(|limit| waited >= limit) || self.over.load(Ordering::SeqCst) {
+                return false;
+            }
+            let (again, _timed_out) = self.changed.wait_timeout(tables, LOOK).unwrap_or_else(PoisonError::into_inner);
+            tables = again;
             waited += LOOK;
+        }
+        true
+    }
+
+    /// Notices servers that have ended by themselves or were killed.
+    fn reap(&self) {
+        let mut tables = self.tables();
+        let ended: Vec<(u32, i32)> = tables
+            .servers
+            .iter_mut()
+            // A server that was killed by a signal is told as one that exited with 0, as the real daemon does.
+            .filter_map(|(pid, server)| Some((*pid, server.child.try_wait().ok()??.code().unwrap_or(0))))
+            .collect();
+        for (pid, status) in ended {
+            drop(tables.remove_server(pid));
+            self.log.control(&format!("Server {pid} exited with status {status}"));
+            self.changed.notify_all();
         }
     }
 
     pub(super) fn end_servers(&self) {
-        for (pid, mut child) in std::mem::take(&mut self.tables().servers) {
-            for text in ["Server has been notified to shutdown", "Waiting for current clients to finish", "Exiting"] {
-                self.log.server(pid, text);
-            }
-            drop(child.kill());
-            drop(child.wait());
-            self.log.control(&format!("Server {pid} exited with status 0"));
+        let servers: Vec<u32> = self.tables().servers.keys().copied().collect();
+        for pid in servers {
+            self.end_server(pid);
         }
+    }
+
+    /// Ends a server; whether there was one.
+    pub(super) fn end_server(&self, pid: u32) -> bool {
+        let Some(mut server) = self.tables().remove_server(pid) else { return false };
+        for text in ["Server has been notified to shutdown", "Waiting for current clients to finish", "Exiting"] {
+            self.log.server(pid, text);
+        }
+        drop(server.child.kill());
+        drop(server.child.wait());
+        self.log.control(&format!("Server {pid} exited with status 0"));
+        self.changed.notify_all();
+        true
     }
 }

@@ -17,8 +17,12 @@ pub struct Script {
     pub quit: Quit,
     /// Whether it and its servers ignore SIGTERM.
     pub deaf: bool,
-    /// Whether it knows `quit -t SECONDS`, as drivers newer than 580 do.
-    pub quit_with_timeout: bool,
+    /// Whether it does not know `quit -t SECONDS`, which driver 580 does.
+    pub quit_without_timeout: bool,
+    /// How its servers start.
+    pub server_start: ServerStart,
+    /// Whether it knows protocol version 3, as drivers from 615 on do.
+    pub protocol_three: bool,
     /// What every server says of itself instead of `ACTIVE`.
     pub server_status: Option<String>,
     /// Replies by the first word of a command, given instead of the true one.
@@ -40,6 +44,19 @@ pub enum Start {
     Never,
     /// It says this and exits with status 1.
     Die(String),
+}
+
+/// How the servers of a simulated daemon start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServerStart {
+    /// At once.
+    #[default]
+    Well,
+    /// After so many milliseconds.
+    Late(u64),
+    /// Each exits with this status before it is ready; the daemon tries six times for a client.
+    Exit(i32),
 }
 
 /// How a simulated daemon quits.

@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::{SERVER, Script, caller};
+use super::{SERVER, caller};
 
 /// A server that a failed test forgot leaves by itself after this.
 const LIFE: Duration = Duration::from_secs(180);
@@ -38,11 +38,4 @@ pub(super) fn run(deaf: bool) -> io::Result<()> {
 /// Whether these arguments hold the order to be deaf.
 pub(super) fn is_deaf(arguments: &[String]) -> bool {
     arguments.iter().any(|argument| argument == "deaf")
-}
-
-impl Script {
-    /// What a server says of itself.
-    pub(super) fn status(&self) -> &str {
-        self.server_status.as_deref().unwrap_or("ACTIVE")
-    }
 }
