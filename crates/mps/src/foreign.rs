@@ -91,12 +91,21 @@ fn pipe_directory_of(pid: u32) -> Option<PathBuf> {
     readable.then(|| named.unwrap_or_else(|| DEFAULT_PIPE_DIRECTORY.to_owned()).into())
 }
 
+/// The living control daemons of a pipe directory; there is at most one, since a second one refuses to start.
+pub(crate) fn control_daemons_of(pipe: &Path) -> Vec<Identity> {
+    of_role(Role::Control, pipe)
+}
+
 /// The living servers of the daemon with this pipe directory, by what they inherited from it.
 pub(crate) fn servers_of(pipe: &Path) -> Vec<Identity> {
-    let servers = snapshot().into_iter().filter(|stat| role_of(stat.pid) == Some(Role::Server));
-    servers
+    of_role(Role::Server, pipe)
+}
+
+fn of_role(role: Role, pipe: &Path) -> Vec<Identity> {
+    let wanted = snapshot().into_iter().filter(|stat| role_of(stat.pid) == Some(role));
+    wanted
         .filter(|stat| pipe_directory_of(stat.pid).as_deref() == Some(pipe))
-        .filter_map(|s| Identity::of(s.pid))
+        .filter_map(|stat| Identity::of(stat.pid))
         .collect()
 }
 
@@ -112,7 +121,7 @@ mod tests {
     use super::*;
     use crate::clock::Deadline;
     use crate::daemon::{Daemon, Settings};
-    use crate::dialogue::Dialogue;
+    use crate::dialogue::{Dialect, Dialogue};
     use crate::run_root::RunRoot;
 
     /// Somebody else's daemon, with its own pipe directory.
@@ -158,7 +167,8 @@ mod tests {
         let settings = Settings::at(gpu, &place.path().join("daemon"), stranger.installation.program());
         let mut own = Daemon::start(settings, &registry).unwrap();
         let own_server = own.start_server().unwrap().servers[0].pid;
-        let dialogue = Dialogue::new(stranger.installation.program(), stranger.pipe(), Duration::from_secs(10));
+        let dialogue =
+            Dialogue::new(&stranger.installation.program(), &stranger.pipe(), Duration::from_secs(10), Dialect::Two);
         dialogue.ask("start_server -uid 0").unwrap();
         let server = dialogue.servers().unwrap()[0];
         assert_eq!(registry.reap_leftovers().unwrap(), []);

@@ -171,6 +171,8 @@ const fn step_serving(state: State, event: Event) -> Step {
         (Event::Exited, _) => to(State::Failed, &[Action::Sweep]),
         // One that does not answer cannot be talked into leaving.
         (Event::Stop, State::Silent) => to(State::Terminating(Verdict::Asked), &[Action::Terminate]),
+        // Clients in fault have no work left, and to ask them to leave would block the daemon.
+        (Event::Stop, State::Fault) => to(State::Quitting(Verdict::Asked), &[Action::QuitWithClients]),
         (Event::Stop, _) => to(State::Draining(Verdict::Asked), &[Action::ReleaseClients]),
         _ => to(state, &[]),
     }

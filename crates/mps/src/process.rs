@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +71,31 @@ impl Identity {
         Stat::of(self.pid).filter(|stat| stat.start_time == self.start_time)
     }
 
+    /// A handle (pidfd) of exactly this process, which becomes readable when it has ended; `None` when it has already.
+    ///
+    /// # Errors
+    /// When the kernel has no handle to give.
+    pub fn handle(&self) -> io::Result<Option<OwnedFd>> {
+        let Some(pid) = raw(self.pid) else { return Ok(None) };
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            // Opened before the check: the number cannot be reused in between.
+            Ok(handle) => Ok(self.is_alive().then_some(handle)),
+            Err(Errno::SRCH) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Asks exactly this process to end (SIGTERM).
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Ends exactly this process (SIGKILL). A client of MPS with work in flight can take its server with it: end its work
+    /// first ([`crate::Dialogue::terminate_client`]).
+    pub fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
     /// Signals exactly this process; nothing happens when it is gone.
     ///
     /// The handle is opened before the identity is checked, so the number cannot be reused in between.
@@ -87,6 +115,22 @@ impl Identity {
             return Vec::new();
         }
         snapshot().into_iter().filter(|stat| stat.parent == self.pid).filter_map(|stat| Self::of(stat.pid)).collect()
+    }
+}
+
+/// Waits until a process has ended, zombies included; whether that came before the deadline. For a child that has not been
+/// waited for, whose number cannot be another's.
+pub(crate) fn await_end(pid: u32, deadline: Deadline) -> bool {
+    let handle = raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    let Some(handle) = handle else { return deadline.wait(|| Identity::of(pid).is_none()) };
+    loop {
+        let left = deadline.remaining().unwrap_or_default();
+        let Ok(left) = Timespec::try_from(left) else { return false };
+        match poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&left)) {
+            Err(Errno::INTR) => {}
+            Ok(ready) => return ready > 0,
+            Err(_) => return deadline.wait(|| Identity::of(pid).is_none()),
+        }
     }
 }
 

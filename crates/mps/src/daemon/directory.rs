@@ -1,7 +1,7 @@
 //! The directories of a daemon.
 
-use std::fs::{self, DirBuilder};
-use std::io;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
@@ -10,8 +10,12 @@ use crate::registry::DaemonRecord;
 
 /// Files whose end tells why a daemon died.
 const LOGS: [&str; 2] = ["output.log", "control.log"];
-/// What an error quotes of them.
+/// What is read of each.
+const END: u64 = 8 << 10;
+/// What an error quotes of them, in characters.
 const LAST_WORDS: usize = 400;
+/// Lines that a daemon writes for every question and connection.
+const TALK: [&str; 4] = ["] NEW UI", "] UI closed", "] Cmd:", "] Accepting connection"];
 
 /// Makes a directory closed to other users. One that exists already is an error: it is somebody else's.
 pub(super) fn make_directory(path: &Path) -> Result<(), MpsError> {
@@ -46,14 +50,21 @@ fn remove(removed: io::Result<()>, path: &Path) {
     }
 }
 
-/// The end of what a daemon wrote, on one line.
-pub(super) fn last_words(log: &Path) -> String {
-    let texts = LOGS.map(|name| fs::read(log.join(name)).unwrap_or_default());
+/// The end of what a daemon wrote, on one line, without what it says of each question.
+pub(crate) fn last_words(log: &Path) -> String {
+    let texts = LOGS.map(|name| end_of(&log.join(name)).unwrap_or_default());
     let text: String = texts.iter().map(|text| String::from_utf8_lossy(text)).collect();
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let mut words = lines[lines.len().saturating_sub(4)..].join("; ").replace(char::is_control, " ");
-    while words.len() > LAST_WORDS {
-        words.remove(0);
-    }
-    words
+    let told = |line: &&str| !line.is_empty() && !TALK.iter().any(|talk| line.contains(talk));
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(told).collect();
+    let words = lines[lines.len().saturating_sub(4)..].join("; ").replace(char::is_control, " ");
+    let cut = words.char_indices().rev().nth(LAST_WORDS).map_or(0, |(index, _)| index);
+    words[cut..].to_owned()
+}
+
+fn end_of(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(END)))?;
+    let mut end = Vec::new();
+    file.take(END).read_to_end(&mut end).map(|_length| end)
 }

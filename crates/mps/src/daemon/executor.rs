@@ -1,34 +1,37 @@
 //! Carries out what [`life::step`] wants and tells it what happened.
 
-use std::fs::File;
 use std::io;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use cotenant_model::GpuUuid;
 use rustix::process::Signal;
 
 use super::directory::{last_words, make_directory, make_log_directory, remove_directories};
-use super::{Health, MpsError, Patience, Server, Settings};
+use super::{Health, MpsError, Patience, Settings};
 use crate::clock::Deadline;
-use crate::dialogue::{Dialogue, DialogueError, ServerStatus, base_environment};
+use crate::dialogue::{Dialect, Dialogue, DialogueError, Server, base_environment};
 use crate::foreign::servers_of;
 use crate::life::{self, Action, Event, Serving, State};
+use crate::place::{Trap, open_output};
 use crate::process::{self, Ended, Identity};
 use crate::registry::{DaemonRecord, Registry, RegistryError};
+use crate::reply::ServerStatus;
 
 /// How long servers may take to follow SIGTERM once their daemon is gone.
 const SERVER_GRACE: Duration = Duration::from_millis(500);
-/// Between two questions to a daemon that is starting or draining.
+/// Between two questions to a daemon that is draining.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Between two looks at a daemon that is starting, which takes 14 ms (driver 580).
+const START_PAUSE: Duration = Duration::from_millis(5);
 
 /// A daemon's process with its state.
 #[derive(Debug)]
-pub(super) struct Executor {
-    pub(super) settings: Settings,
-    pub(super) state: State,
-    /// Where the process is recorded; `None` for one that another run left.
+pub(crate) struct Executor {
+    pub(crate) settings: Settings,
+    pub(crate) state: State,
+    /// Where the process is recorded; `None` for one that another run left, or that outlives its starter.
     registry: Option<Registry>,
     mark: String,
     /// The handle to wait for; `None` for a process that another run started.
@@ -39,22 +42,44 @@ pub(super) struct Executor {
     /// Every server seen so far.
     servers: Vec<Identity>,
     failure: Option<MpsError>,
+    /// How the process ended, where that is known.
+    exit: Option<ExitStatus>,
+    /// What will keep clients of other users out.
+    pub(crate) traps: Vec<Trap>,
     ended: Ended,
 }
 
 impl Executor {
     pub(super) fn new(settings: Settings, registry: &Registry) -> Self {
         let (_name, mark) = registry.mark();
+        Self { registry: Some(registry.clone()), ..Self::of(settings, mark) }
+    }
+
+    /// A daemon with fixed folders, which no register knows.
+    pub(crate) fn resident(settings: Settings) -> Self {
+        let mark = format!("resident {}", settings.pipe().display());
+        Self::of(settings, mark)
+    }
+
+    /// The same for one that runs already.
+    pub(crate) fn resident_at(settings: Settings, process: Identity) -> Self {
+        let traps = settings.residence.as_ref().map(|residence| residence.place.traps()).unwrap_or_default();
+        Self { state: State::Silent, process: Some(process), traps, ..Self::resident(settings) }
+    }
+
+    fn of(settings: Settings, mark: String) -> Self {
         Self {
             settings,
             state: State::Stopped,
-            registry: Some(registry.clone()),
+            registry: None,
             mark,
             child: None,
             process: None,
             owns_directory: false,
             servers: Vec::new(),
             failure: None,
+            exit: None,
+            traps: Vec::new(),
             ended: Ended::default(),
         }
     }
@@ -63,39 +88,29 @@ impl Executor {
     fn adopt(daemon: &DaemonRecord, process: &Identity, mark: &str) -> Self {
         let mut settings = Settings::at(daemon.gpu.clone(), &daemon.directory, daemon.program.clone());
         settings.log.clone_from(&daemon.log);
-        Self {
-            settings,
-            state: if process.is_alive() { State::Active } else { State::Stopped },
-            registry: None,
-            mark: mark.to_owned(),
-            child: None,
-            process: Some(process.clone()),
-            owns_directory: true,
-            servers: Vec::new(),
-            failure: None,
-            ended: Ended::default(),
-        }
+        let state = if process.is_alive() { State::Active } else { State::Stopped };
+        Self { state, process: Some(process.clone()), owns_directory: true, ..Self::of(settings, mark.to_owned()) }
     }
 
-    pub(super) const fn process(&self) -> Option<&Identity> {
+    pub(crate) const fn process(&self) -> Option<&Identity> {
         self.process.as_ref()
     }
 
-    fn dialogue(&self) -> Dialogue {
-        Dialogue::new(self.settings.program.clone(), self.settings.pipe(), self.settings.patience.dialogue)
+    pub(crate) fn dialogue(&self) -> Dialogue {
+        self.settings.dialogue()
     }
 
-    pub(super) fn last_words(&self) -> String {
+    pub(crate) fn last_words(&self) -> String {
         last_words(&self.settings.log)
     }
 
-    pub(super) fn take_failure(&mut self) -> MpsError {
+    pub(crate) fn take_failure(&mut self) -> MpsError {
         let gpu = self.settings.gpu.clone();
         self.failure.take().unwrap_or_else(|| MpsError::Stuck { gpu, pids: self.ended.survivors.clone() })
     }
 
     /// Feeds an event and what follows from it, until the daemon serves or nothing more can happen.
-    pub(super) fn run(&mut self, event: Event) -> State {
+    pub(crate) fn run(&mut self, event: Event) -> State {
         let mut next = Some(event);
         while let Some(event) = next {
             next = self.feed(event);
@@ -143,7 +158,10 @@ impl Executor {
                 None
             }
             Action::Quit => self.quit("quit"),
-            Action::QuitWithClients => self.quit(&format!("quit -t {}", self.settings.patience.quit.as_secs().max(1))),
+            // Half of the time for clients to leave by themselves, half for the daemon to follow.
+            Action::QuitWithClients => {
+                self.quit(&format!("quit -t {}", (self.settings.patience.quit / 2).as_secs().max(1)))
+            }
             Action::Terminate => {
                 self.remember_servers();
                 self.signal(Signal::TERM);
@@ -162,14 +180,14 @@ impl Executor {
     }
 
     fn spawn(&mut self) -> Result<(), MpsError> {
-        make_directory(&self.settings.directory)?;
-        self.owns_directory = true;
-        make_directory(&self.settings.pipe())?;
-        make_log_directory(&self.settings.log)?;
+        self.lodge()?;
         let failed = |source| MpsError::Run { program: self.settings.program.clone(), source };
         let child = start_process(&self.settings, &self.mark).map_err(failed)?;
         let (pid, child) = (child.id(), self.child.insert(child));
-        let Some(registry) = &self.registry else { return Ok(()) };
+        let Some(registry) = &self.registry else {
+            self.process = Identity::of(pid);
+            return Ok(());
+        };
         match registry.record_daemon(pid, self.settings.record()) {
             Ok(process) => self.process = Some(process),
             Err(source) => {
@@ -184,6 +202,19 @@ impl Executor {
         Ok(())
     }
 
+    /// Makes the daemon's directories.
+    fn lodge(&mut self) -> Result<(), MpsError> {
+        if let Some(residence) = &self.settings.residence {
+            let failed = |source| MpsError::Place { gpu: self.settings.gpu.clone(), source };
+            self.traps = residence.place.prepare().map_err(failed)?;
+            return Ok(());
+        }
+        make_directory(&self.settings.directory)?;
+        self.owns_directory = true;
+        make_directory(&self.settings.pipe())?;
+        make_log_directory(&self.settings.log)
+    }
+
     fn signal(&self, signal: Signal) {
         if let Some(process) = &self.process {
             process.signal(signal);
@@ -193,8 +224,11 @@ impl Executor {
     /// Tells the daemon to quit; older drivers do not know the time limit of `quit`.
     fn quit(&self, command: &str) -> Option<Event> {
         let patience = self.settings.patience.quit;
-        match self.dialogue().ask_within(command, patience) {
-            Ok(reply) if is_refusal(&reply) && command != "quit" => self.quit("quit"),
+        let dialogue = self.dialogue();
+        // In protocol 3 it is an option that ends servers and clients too; in protocol 2 that option means something else.
+        let command = if dialogue.dialect() == Dialect::Three { "-q" } else { command };
+        match dialogue.ask_within(command, patience) {
+            Ok(reply) if is_refusal(&reply) && command.starts_with("quit -t") => self.quit("quit"),
             Ok(reply) if is_refusal(&reply) => Some(Event::Refused),
             Err(DialogueError::Failed { .. } | DialogueError::Run { .. }) if !self.is_gone() => Some(Event::Refused),
             Err(DialogueError::Late { .. }) => Some(Event::Late),
@@ -202,7 +236,7 @@ impl Executor {
         }
     }
 
-    fn is_gone(&self) -> bool {
+    pub(crate) fn is_gone(&self) -> bool {
         self.process.as_ref().is_none_or(|process| !process.is_alive())
     }
 
@@ -230,7 +264,7 @@ impl Executor {
         };
         self.ended = process::end(members, SERVER_GRACE);
         if let Some(mut child) = self.child.take() {
-            end_child(&mut child);
+            self.exit = end_child(&mut child);
         }
         if !self.ended.survivors.is_empty() {
             return;
@@ -241,8 +275,17 @@ impl Executor {
         }
     }
 
+    /// How the process ended, where it was this process's child.
+    pub(crate) const fn exit(&self) -> Option<ExitStatus> {
+        self.exit
+    }
+
     fn remove_directories(&self) {
-        if self.owns_directory {
+        if let Some(residence) = &self.settings.residence {
+            if let Err(error) = residence.place.clean() {
+                tracing::warn!(gpu = %self.settings.gpu, %error, "the folders of a daemon cannot be emptied");
+            }
+        } else if self.owns_directory {
             remove_directories(&self.settings.record());
         }
     }
@@ -265,7 +308,11 @@ impl Executor {
     }
 
     fn await_exit(&self, patience: Duration) -> Event {
-        if Deadline::after(patience).wait(|| self.is_gone()) { Event::Exited } else { Event::Late }
+        let deadline = Deadline::after(patience);
+        if let Some(process) = self.process.as_ref().filter(|process| process.is_alive()) {
+            process::await_end(process.pid, deadline);
+        }
+        if self.is_gone() { Event::Exited } else { Event::Late }
     }
 
     fn await_answer(&self, deadline: Deadline) -> Event {
@@ -277,10 +324,10 @@ impl Executor {
             let Some(left) = deadline.remaining() else { return Event::Late };
             // The socket comes with the daemon's readiness to listen; before it a question is in vain.
             let listens = self.settings.pipe().join("control").exists();
-            if listens && dialogue.ask_within("get_server_list", left.min(self.settings.patience.dialogue)).is_ok() {
+            if listens && dialogue.answers(left.min(self.settings.patience.dialogue)) {
                 return Event::Answered(Serving::None);
             }
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(START_PAUSE.min(left));
         }
     }
 
@@ -302,13 +349,13 @@ impl Executor {
         }
     }
 
-    pub(super) fn ask(&mut self, command: &str) -> Result<String, MpsError> {
+    pub(crate) fn ask(&mut self, command: &str) -> Result<String, MpsError> {
         let answer = self.dialogue().ask(command);
         answer.map_err(|source| self.note_no_answer(source))
     }
 
-    pub(super) fn examine(&mut self) -> Result<Health, MpsError> {
-        let servers = examine_servers(&self.dialogue()).map_err(|source| self.note_no_answer(source))?;
+    pub(crate) fn examine(&mut self) -> Result<Health, MpsError> {
+        let servers = self.dialogue().examine().map_err(|source| self.note_no_answer(source))?;
         self.remember_servers();
         self.run(Event::Answered(serving(&servers)));
         Ok(Health { state: self.state, servers })
@@ -327,7 +374,7 @@ impl Executor {
         MpsError::Dialogue { gpu, source }
     }
 
-    pub(super) fn stop(&mut self) -> Result<(), MpsError> {
+    pub(crate) fn stop(&mut self) -> Result<(), MpsError> {
         if self.state.serves() && self.is_gone() {
             self.run(Event::Exited);
         }
@@ -340,10 +387,10 @@ impl Executor {
 }
 
 fn start_process(settings: &Settings, mark: &str) -> io::Result<Child> {
-    let output = File::create(settings.log.join("output.log"))?;
+    let output = open_output(&settings.log)?;
     #[expect(clippy::disallowed_methods, reason = "the executor that starts it reaps it")]
     Command::new(&settings.program)
-        .arg("-f")
+        .args(settings.arguments())
         .env_clear()
         .envs(base_environment())
         .envs(settings.environment.iter().cloned())
@@ -359,9 +406,10 @@ fn start_process(settings: &Settings, mark: &str) -> io::Result<Child> {
         .spawn()
 }
 
-fn end_child(child: &mut Child) {
+fn end_child(child: &mut Child) -> Option<ExitStatus> {
     drop(child.kill());
-    Deadline::after(Duration::from_secs(1)).wait(|| matches!(child.try_wait(), Ok(Some(_)) | Err(_)));
+    process::await_end(child.id(), Deadline::after(Duration::from_secs(1)));
+    child.try_wait().ok().flatten()
 }
 
 fn is_refusal(reply: &str) -> bool {
@@ -377,11 +425,6 @@ fn serving(servers: &[Server]) -> Serving {
     if in_fault { Serving::Fault } else { Serving::Active }
 }
 
-fn examine_servers(dialogue: &Dialogue) -> Result<Vec<Server>, DialogueError> {
-    let examine = |pid| Ok(Server { pid, status: dialogue.status(pid)?, clients: dialogue.clients(pid)? });
-    dialogue.servers()?.into_iter().map(examine).collect()
-}
-
 /// Server and client, for every client of every server.
 fn clients_of(dialogue: &Dialogue) -> Result<Vec<(u32, u32)>, DialogueError> {
     let mut all = Vec::new();
@@ -394,13 +437,17 @@ fn clients_of(dialogue: &Dialogue) -> Result<Vec<(u32, u32)>, DialogueError> {
 /// Ends the GPU work of every client of a daemon that another run left, as far as the daemon answers.
 pub(crate) fn release_clients(daemon: &DaemonRecord) {
     let patience = Patience::default().dialogue;
-    end_clients(&Dialogue::new(daemon.program.clone(), daemon.pipe(), patience), &daemon.gpu);
+    end_clients(&Dialogue::new(&daemon.program, &daemon.pipe(), patience, Dialect::Two), &daemon.gpu);
 }
 
+/// Ends the work of every client; those of a server in fault have none, and asking would block the daemon.
 fn end_clients(dialogue: &Dialogue, gpu: &GpuUuid) {
     let released = clients_of(dialogue).and_then(|clients| {
-        let end = |(server, client): &(u32, u32)| dialogue.ask(&format!("terminate_client {server} {client}"));
-        clients.iter().try_for_each(|client| end(client).map(|_code| ()))
+        let end = |(server, client): &(u32, u32)| match dialogue.terminate_client(*server, *client) {
+            Err(DialogueError::Faulty { .. } | DialogueError::Reply { .. }) => Ok(()),
+            other => other,
+        };
+        clients.iter().try_for_each(end)
     });
     if let Err(error) = released {
         tracing::warn!(%gpu, %error, "cannot release the clients of a daemon");

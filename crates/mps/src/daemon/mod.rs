@@ -14,16 +14,19 @@ use cotenant_model::GpuUuid;
 use rustix::process::geteuid;
 
 use crate::clock::Deadline;
-use crate::dialogue::{DialogueError, ServerStatus};
+use crate::dialogue::{DialogueError, Server};
 use crate::life::{Event, State};
-use crate::limits::{ClientLimits, client_environment};
+use crate::limits::{ClientLimits, LimitError, client_environment};
+use crate::place::PlaceError;
 use crate::program::ProgramError;
 use crate::registry::{Registry, RegistryError};
+use crate::reply::ServerStatus;
 
-use executor::Executor;
+pub(crate) use executor::Executor;
 
 pub(crate) use directory::remove_directories;
 pub(crate) use executor::{release_clients, shut_down};
+pub(crate) use settings::Residence;
 pub use settings::{Patience, Settings};
 
 /// Why a daemon could not be started, spoken to or stopped.
@@ -32,15 +35,31 @@ pub enum MpsError {
     /// There is no control program.
     #[error("MPS cannot be used")]
     Program(#[source] ProgramError),
-    /// Sockets in the directory would have longer names than the kernel takes.
-    #[error("{} is too long for a pipe directory: {length} bytes, at most {limit}", path.display())]
-    PathTooLong {
-        /// The pipe directory.
-        path: PathBuf,
-        /// Its length in bytes.
-        length: usize,
-        /// The longest that works.
-        limit: usize,
+    /// The folders of the daemon cannot be used.
+    #[error("the folders of the MPS control daemon of {gpu} cannot be used")]
+    Place {
+        /// The GPU.
+        gpu: GpuUuid,
+        /// Why.
+        #[source]
+        source: PlaceError,
+    },
+    /// The daemon does not keep the limits that it was given; it was ended.
+    #[error("the MPS control daemon of {gpu} does not keep its limits")]
+    Limits {
+        /// The GPU.
+        gpu: GpuUuid,
+        /// Why.
+        #[source]
+        source: LimitError,
+    },
+    /// A daemon runs already in the folders.
+    #[error("an MPS control daemon of {gpu} runs already, process {pid}")]
+    Running {
+        /// The GPU.
+        gpu: GpuUuid,
+        /// Its process id.
+        pid: u32,
     },
     /// A directory of the daemon cannot be made; that it exists already is this error too.
     #[error("cannot make {}", path.display())]
@@ -127,17 +146,6 @@ pub struct Health {
     pub state: State,
     /// Its servers; none before the first client.
     pub servers: Vec<Server>,
-}
-
-/// A server of a daemon.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Server {
-    /// Process id.
-    pub pid: u32,
-    /// What it says of itself.
-    pub status: ServerStatus,
-    /// Process ids of its clients.
-    pub clients: Vec<u32>,
 }
 
 /// A running control daemon; dropped, it is stopped with everything it started.

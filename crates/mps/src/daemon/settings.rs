@@ -7,13 +7,10 @@ use std::time::Duration;
 use cotenant_model::GpuUuid;
 
 use super::MpsError;
+use crate::dialogue::{Dialect, Dialogue};
+use crate::place::{Place, check_pipe_length};
 use crate::program::find_program;
 use crate::registry::{DaemonRecord, Registry};
-
-/// Longest path of a UNIX socket, without its final zero (`sun_path` in `unix(7)`).
-const SOCKET_PATH_LIMIT: usize = 107;
-/// The longest name of a socket that a control daemon makes in its pipe directory.
-const LONGEST_SOCKET: &str = "control_privileged";
 
 /// How long each part of a daemon's life may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +62,16 @@ pub struct Settings {
     pub environment: Vec<(String, String)>,
     /// How long each part of its life may take.
     pub patience: Patience,
+    /// For a daemon that outlives its starter: its fixed folders and what it is started as.
+    pub(crate) residence: Option<Residence>,
+}
+
+/// What a daemon with fixed folders is started as.
+#[derive(Debug, Clone)]
+pub(crate) struct Residence {
+    pub(crate) place: Place,
+    pub(crate) multi_user: bool,
+    pub(crate) dialect: Dialect,
 }
 
 impl Settings {
@@ -91,7 +98,28 @@ impl Settings {
             program,
             environment: Vec::new(),
             patience: Patience::default(),
+            residence: None,
         }
+    }
+
+    /// The dialogue with the daemon.
+    pub(crate) fn dialogue(&self) -> Dialogue {
+        let dialect = self.residence.as_ref().map_or(Dialect::Two, |residence| residence.dialect);
+        Dialogue::new(&self.program, &self.pipe(), self.patience.dialogue, dialect)
+    }
+
+    /// Arguments of a daemon in the foreground.
+    pub(crate) fn arguments(&self) -> Vec<&'static str> {
+        let mut arguments = vec!["-f"];
+        match &self.residence {
+            Some(Residence { dialect: Dialect::Two, multi_user: true, .. }) => arguments.push("-M"),
+            Some(Residence { dialect: Dialect::Three, multi_user, .. }) => {
+                arguments.extend(["-p", "3"]);
+                arguments.extend(multi_user.then_some("-m"));
+            }
+            _ => {}
+        }
+        arguments
     }
 
     /// Directory of the daemon's sockets.
@@ -108,13 +136,7 @@ impl Settings {
         }
     }
 
-    /// A daemon whose socket has too long a path starts, fails to bind, and says that it cannot find itself.
     pub(crate) fn check(&self) -> Result<(), MpsError> {
-        let path = self.pipe();
-        let (length, limit) = (path.as_os_str().len(), SOCKET_PATH_LIMIT - LONGEST_SOCKET.len() - 1);
-        if length > limit {
-            return Err(MpsError::PathTooLong { path, length, limit });
-        }
-        Ok(())
+        check_pipe_length(&self.pipe()).map_err(|source| MpsError::Place { gpu: self.gpu.clone(), source })
     }
 }

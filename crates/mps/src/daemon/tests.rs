@@ -132,7 +132,7 @@ fn a_pipe_directory_with_too_long_a_path_is_refused_before_anything_is_made() {
     let directory = stage.place.path().join("x".repeat(90));
     let error =
         Daemon::start(Settings { directory: directory.clone(), ..stage.settings() }, &stage.registry).unwrap_err();
-    assert!(matches!(error, MpsError::PathTooLong { limit: 88, .. }), "{error}");
+    assert!(matches!(error, MpsError::Place { source: PlaceError::PathTooLong { limit: 88, .. }, .. }), "{error}");
     assert!(!directory.exists());
 }
 
@@ -153,7 +153,7 @@ fn logs_outside_the_directory_are_kept() {
     let daemon = Daemon::start(Settings { log: log.clone(), ..stage.settings() }, &stage.registry).unwrap();
     daemon.stop().unwrap();
     stage.assert_nothing_is_left(&[]);
-    assert!(fs::read_to_string(log.join("control.log")).unwrap().contains("Starting control daemon"));
+    assert!(fs::read_to_string(log.join("output.log")).unwrap().contains("Starting control daemon"));
 }
 
 #[test]
@@ -246,8 +246,8 @@ fn every_way_of_not_quitting_ends_in_a_stop() {
 
 #[test]
 fn a_client_that_does_not_leave_cannot_keep_the_daemon_with_or_without_a_time_limit_of_quit() {
-    for quit_with_timeout in [false, true] {
-        let stage = Stage::new(&Script { quit_with_timeout, ..Script::default() });
+    for quit_without_timeout in [false, true] {
+        let stage = Stage::new(&Script { quit_without_timeout, ..Script::default() });
         let mut daemon = stage.start();
         let processes = processes(&mut daemon);
         let _stubborn = Client::connect(&stage.directory().join("pipe"), 4711).unwrap();

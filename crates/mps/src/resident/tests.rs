@@ -1,0 +1,1 @@
+//! Resident daemons through real processes.
