@@ -97,6 +97,12 @@ impl Gpu {
             mig_instances: Vec::new(),
         }
     }
+
+    /// Whether its product name contains a text, letter case aside.
+    #[must_use]
+    pub fn is_product(&self, text: &str) -> bool {
+        self.name.to_lowercase().contains(&text.to_lowercase())
+    }
 }
 
 /// A GPU's place on the PCI bus.

@@ -13,8 +13,12 @@
 mod check;
 pub mod config;
 pub mod layout;
+pub mod mig;
 pub mod offer;
 pub mod raw;
+
+#[cfg(test)]
+mod fixture;
 
 pub use config::Sharing;
 pub use offer::{Device, DeviceId, GpuOffer, Offer, Resource, ResourceName, Share, Strategy};
