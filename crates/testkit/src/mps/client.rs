@@ -34,7 +34,7 @@ impl Client {
     /// # Errors
     /// When no daemon listens, or it turns the client away (with CUDA's error code as the text).
     pub fn connect(pipe: &Path, pid: u32) -> io::Result<Self> {
-        Self::introduce(pipe, &format!("client {pid}"))
+        Self::introduce(pipe, &format!("join {pid}"))
     }
 
     /// The same as a process of another user.
@@ -42,7 +42,7 @@ impl Client {
     /// # Errors
     /// As [`Client::connect`].
     pub fn connect_as(pipe: &Path, pid: u32, user: u32) -> io::Result<Self> {
-        Self::introduce(pipe, &format!("client {pid} {user}"))
+        Self::introduce(pipe, &format!("join {pid} {user}"))
     }
 
     /// Joins as this very process: the daemon learns its id, as it sees it in its own PID namespace, and its user from the
@@ -51,7 +51,7 @@ impl Client {
     /// # Errors
     /// As [`Client::connect`].
     pub fn join(pipe: &Path) -> io::Result<Self> {
-        Self::introduce(pipe, "client")
+        Self::introduce(pipe, "join")
     }
 
     fn introduce(pipe: &Path, words: &str) -> io::Result<Self> {

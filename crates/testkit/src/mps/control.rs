@@ -112,7 +112,7 @@ pub(super) fn converse(control: &Arc<Control>, stream: UnixStream, route: &Route
         return;
     }
     control.wait_while_blocked();
-    match line.trim().strip_prefix("client") {
+    match line.trim().strip_prefix("join") {
         Some(who) => drop(control.serve_client(who, lines, route)),
         None => drop(answer(control, line.trim(), lines.into_inner())),
     }

@@ -243,6 +243,8 @@ fn get_namespace(control: &Control, name: &str, space: &str, field: &str) -> Tol
     let named = tables.named.get(name).ok_or_else(|| no_server(name))?;
     let limits = named.namespaces.get(space).ok_or_else(|| format!("namespace '{space}' not found"))?;
     Ok(match field {
+        "name" => format!("{space}\n"),
+        "server" => format!("{name}\n"),
         "pinned-memory-limit" => {
             limits.memory.map_or_else(|| "-\n".to_owned(), |bytes| format!("{}\n", memory_shown(bytes)))
         }
