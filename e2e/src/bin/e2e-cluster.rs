@@ -1,0 +1,194 @@
+//! The cluster for people and for the test run: `cargo xtask cluster` and `cargo xtask e2e` call this.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "what this program has to say is its result")]
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use e2e::cluster::{Cluster, Options, Programs, State, collect_logs};
+use e2e::image::{self, Image};
+use e2e::place::CLUSTER_VARIABLE;
+use e2e::{own_folder, process, tools, wait};
+
+/// A real Kubernetes on this machine, with simulated GPUs.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Name of the cluster; clusters of different names do not touch each other.
+    #[arg(long, global = true, default_value = "cluster")]
+    name: String,
+    #[command(subcommand)]
+    order: Order,
+}
+
+#[derive(Debug, Subcommand)]
+enum Order {
+    /// Bring the cluster up, anew where one is up, and say how to use it.
+    Up {
+        /// How many nodes.
+        #[arg(long, default_value_t = 1)]
+        nodes: u8,
+    },
+    /// End every process of the cluster and remove all that is left of it.
+    Down,
+    /// Say what runs.
+    Status,
+    /// Bring a cluster up, run a command with it, and bring it down, whatever happens.
+    Run {
+        /// How many nodes.
+        #[arg(long, default_value_t = 2)]
+        nodes: u8,
+        /// The command.
+        #[arg(required = true, last = true)]
+        command: Vec<String>,
+    },
+    /// Build the programs of Kubernetes and Helm, and say where they are.
+    Tools,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match obey(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn obey(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let state = State::new(&arguments.name)?;
+    match &arguments.order {
+        Order::Up { nodes } => {
+            let _lock = lock(&state)?;
+            explain(&up(&state, *nodes)?);
+        }
+        Order::Down => {
+            let _lock = lock(&state)?;
+            state.clear()?;
+            println!("nothing is left of the cluster `{}`", arguments.name);
+        }
+        Order::Status => return status(&state),
+        Order::Run { nodes, command } => return run(&state, *nodes, command),
+        Order::Tools => {
+            println!("kubernetes {}: {}", tools::KUBERNETES, tools::kubernetes()?.display());
+            println!("helm {}: {}", tools::HELM, tools::helm()?.display());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn lock(state: &State) -> anyhow::Result<std::fs::File> {
+    state.lock(|| eprintln!("another process brings this cluster up or down, or runs tests on it: waiting for it"))
+}
+
+/// Brings a cluster up where none may be left of an earlier one. One that does not come up is taken down again.
+fn up(state: &State, nodes: u8) -> anyhow::Result<Cluster> {
+    anyhow::ensure!(
+        rustix::process::geteuid().is_root(),
+        "a cluster needs root: namespaces, mounts and control groups"
+    );
+    let programs = Programs { kubernetes: tools::kubernetes()?, own: own_folder()? };
+    state.clear().context("what is left of an earlier cluster cannot be removed")?;
+    let start = wait::now();
+    let mut images = vec![Image::pause()?, Image::client(&programs)?];
+    if programs.own.join("cotenant").is_file() {
+        images.push(Image::cotenant(&programs, image::COTENANT)?);
+    }
+    let made = start.elapsed();
+    match Cluster::up(state, &programs, &Options { nodes, images }) {
+        Ok(cluster) => {
+            let seconds = start.elapsed().as_secs_f64();
+            eprintln!(
+                "up in {seconds:.1} s, {:.1} s of them for the images; the GPUs are simulated",
+                made.as_secs_f64()
+            );
+            Ok(cluster)
+        }
+        Err(error) => {
+            let kept = programs.own.join("e2e-failures").join("up");
+            collect_logs(state, &kept)?;
+            state.clear()?;
+            Err(error.context(format!("the cluster did not come up; its logs are in {}", kept.display())))
+        }
+    }
+}
+
+fn explain(cluster: &Cluster) {
+    let kubectl = tools::kubernetes().map(|folder| folder.join("kubectl").display().to_string()).unwrap_or_default();
+    println!("export KUBECONFIG={}", cluster.state().kubeconfig().display());
+    println!("alias kubectl={kubectl}");
+    println!();
+    for node in cluster.nodes() {
+        let (name, machine) = (node.name(), node.machine());
+        println!("node {name}: its files and logs are in {}", machine.folder().display());
+        println!(
+            "  simulated GPUs: {}/world/scenario.json, read again whenever it changes",
+            machine.folder().display()
+        );
+        println!("  a shell on it: nsenter --target {} --mount --net --pid --ipc --uts bash", machine.init());
+    }
+    println!("images: {}, {}, {} (imagePullPolicy: Never)", image::CLIENT, image::COTENANT, image::PAUSE);
+    println!("end it: cargo xtask cluster down");
+}
+
+fn status(state: &State) -> anyhow::Result<ExitCode> {
+    if state.record()?.is_none() {
+        println!("no cluster is up in {}", state.folder().display());
+        return Ok(ExitCode::FAILURE);
+    }
+    let cluster = Cluster::attach(state)?;
+    let mut code = ExitCode::SUCCESS;
+    for (name, machine) in cluster.machines() {
+        for part in machine.parts()? {
+            let how = part.ended.as_ref().map_or_else(|| format!("process {}", part.id), |how| format!("ENDED: {how}"));
+            println!("{name:<14} {:<24} {how}", part.name);
+            code = if part.ended.is_some() { ExitCode::FAILURE } else { code };
+        }
+    }
+    println!();
+    print!("{}", cluster.kubernetes().kubectl(&["get", "nodes,pods", "--all-namespaces", "--output=wide"])?);
+    println!();
+    explain(&cluster);
+    Ok(code)
+}
+
+/// Runs the command between up and down. Ctrl-C reaches the command too; this waits for its end and cleans up.
+fn run(state: &State, nodes: u8, words: &[String]) -> anyhow::Result<ExitCode> {
+    let _lock = lock(state)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    let cluster = up(state, nodes)?;
+    let (program, arguments) = words.split_first().context("no command")?;
+    let mut command = process::command(program);
+    command.args(arguments).env(CLUSTER_VARIABLE, state.name()).env("KUBECONFIG", cluster.state().kubeconfig());
+    let ended = attend(&mut command, &stop);
+    drop(cluster);
+    state.clear()?;
+    Ok(if ended? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Waits for the command; whether it ended well.
+fn attend(command: &mut Command, stop: &AtomicBool) -> anyhow::Result<bool> {
+    let name = PathBuf::from(command.get_program());
+    let mut child = command.spawn().with_context(|| format!("cannot start {}", name.display()))?;
+    let mut told = false;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status.success() && !told);
+        }
+        if stop.load(Ordering::SeqCst) && !told {
+            eprintln!("stopping: the cluster is taken down when {} has ended", name.display());
+            let id = rustix::process::Pid::from_child(&child);
+            rustix::process::kill_process(id, rustix::process::Signal::TERM)?;
+            told = true;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
