@@ -11,7 +11,9 @@
 //! Everything here is a function of its arguments: files, GPUs and pods are read elsewhere.
 
 mod check;
+pub mod compute;
 pub mod config;
+pub mod explain;
 pub mod layout;
 pub mod mig;
 pub mod offer;

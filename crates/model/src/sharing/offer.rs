@@ -110,6 +110,30 @@ pub struct Share {
     pub percent: Percent,
 }
 
+impl Share {
+    /// Both shares together; no more than all of the multiprocessors.
+    #[must_use]
+    pub fn sum(self, other: Self) -> Self {
+        let percent = self.percent.get().saturating_add(other.percent.get()).min(100);
+        Self {
+            memory: Bytes(self.memory.0.saturating_add(other.memory.0)),
+            percent: Percent::try_from(percent).unwrap_or(Percent::ALL),
+        }
+    }
+
+    /// The larger memory and the larger percentage.
+    #[must_use]
+    pub fn largest(self, other: Self) -> Self {
+        Self { memory: self.memory.max(other.memory), percent: self.percent.max(other.percent) }
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} MiB and {} % of the multiprocessors", self.memory.to_mebibytes(), self.percent)
+    }
+}
+
 /// One device of a resource.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -215,6 +239,17 @@ impl Offer {
         let all =
             self.resources.iter().flat_map(|resource| resource.devices.iter().map(move |device| (resource, device)));
         all.filter(move |(_, device)| device.gpu == *gpu)
+    }
+
+    /// The most of a GPU that one container can be given through MPS: a share where its resource gives one at most, all shares
+    /// of the resource elsewhere; memory and percent each the largest over all resources. `None` where MPS does not share it.
+    #[must_use]
+    pub fn most_for_one(&self, gpu: &GpuUuid) -> Option<Share> {
+        let of_resource = |resource: &Resource| {
+            let shares = resource.devices.iter().filter(|device| device.gpu == *gpu).filter_map(|device| device.share);
+            shares.reduce(if resource.one_per_container { Share::largest } else { Share::sum })
+        };
+        self.resources.iter().filter_map(of_resource).reduce(Share::largest)
     }
 
     /// A device by its id, with its resource.
