@@ -1,0 +1,41 @@
+//! The end of a keeper.
+
+use std::sync::{Arc, PoisonError};
+
+use tokio::task::JoinSet;
+
+use super::{Keeper, server};
+
+impl Keeper {
+    /// Ends every daemon, puts back every compute mode, unmounts, and removes what is the keeper's own.
+    pub(super) async fn end(&self) {
+        let cleanup = *self.shared.cleanup.lock().unwrap_or_else(PoisonError::into_inner);
+        self.shared.tasks.close();
+        let slots: Vec<_> = self.slots().values().map(Arc::clone).collect();
+        let mut ends = JoinSet::new();
+        for slot in slots {
+            let keeper = self.clone();
+            let slot = slot.lock_owned().await;
+            ends.spawn_blocking(move || {
+                let mut slot = slot;
+                if let Err(error) = slot.stop() {
+                    tracing::warn!(gpu = %slot.gpu(), why = error.why(), "an MPS control daemon stays behind");
+                    return;
+                }
+                keeper.put_back(slot.gpu());
+                if cleanup {
+                    slot.remove();
+                }
+            });
+        }
+        while ends.join_next().await.is_some() {}
+        self.shared.tasks.wait().await;
+        self.shared.memory.unmount();
+        server::remove_socket(&self.shared.root);
+        if cleanup {
+            drop(std::fs::remove_file(self.shared.root.join("keeper.lock")));
+            // Only an empty root goes: others may have something in it.
+            drop(std::fs::remove_dir(&self.shared.root));
+        }
+    }
+}

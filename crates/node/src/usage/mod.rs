@@ -1,0 +1,3 @@
+//! Who uses what.
+
+pub mod cgroup;
