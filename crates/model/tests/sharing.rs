@@ -2,14 +2,18 @@
 //! explained.
 #![cfg(test)]
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use cotenant_model::document::{Problem, Problems};
-use cotenant_model::sharing::Sharing;
-use cotenant_model::sharing::config::MigStrategy;
+use cotenant_model::sharing::config::{
+    AllocationPolicy, DeviceReference, Drain, GpuSharing, MigStrategy, MpsProtocol, Selector,
+};
 use cotenant_model::sharing::layout::Configs;
+use cotenant_model::sharing::{ResourceName, Sharing};
+use cotenant_model::{Bytes, GpuUuid};
 
 fn files(name: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sharing").join(name);
@@ -113,4 +117,67 @@ fn a_mounted_folder_holds_its_configurations_as_files() {
     assert!(configs.select(Some("..data")).is_err());
     let configs = Configs::of_files(files, Some("whole".to_owned()));
     assert_eq!(configs.select(Some("")).expect("default").map(|named| named.name.as_str()), Some("whole"));
+}
+
+#[test]
+fn what_is_written_is_what_is_meant() {
+    let (_, text) = read(&files("valid").into_iter().find(|path| path.ends_with("cotenant.yaml")).expect("file"));
+    let sharing = parsed(&text);
+    assert_eq!(sharing.flags.allocation, AllocationPolicy::FreeMemory);
+    let [exclusive, classes, solo, mig, turns] = sharing.rules.as_slice() else { panic!("rules") };
+    let uuid = GpuUuid("GPU-8dcd427f-483b-4b48-8b1e-5a5e2e9e4b8e".to_owned());
+    assert_eq!(exclusive.devices, Selector::List(vec![DeviceReference::Index(0), DeviceReference::Uuid(uuid)]));
+    assert_eq!(exclusive.sharing, GpuSharing::Exclusive { resource: ResourceName("nvidia.com/gpu".to_owned()) });
+    let counts = BTreeMap::from([("small".to_owned(), 4), ("large".to_owned(), 1)]);
+    assert_eq!(classes.sharing, GpuSharing::MpsClasses { counts });
+    assert_eq!(solo.devices, Selector::List(vec![DeviceReference::Product("A100-SXM4".to_owned())]));
+    let resource = ResourceName("nvidia.com/gpu.solo".to_owned());
+    assert_eq!(solo.sharing, GpuSharing::Mps { resource, replicas: 1, one_per_container: false });
+    let layout = Some(BTreeMap::from([("1g.18gb".to_owned(), 3), ("2g.35gb".to_owned(), 2)]));
+    assert_eq!(mig.sharing, GpuSharing::Mig { layout, replicas: 2 });
+    let resource = ResourceName("nvidia.com/gpu.shared".to_owned());
+    assert_eq!(turns.devices, Selector::All);
+    assert_eq!(turns.sharing, GpuSharing::TimeSlicing { resource, replicas: 16, one_per_container: false });
+    let large = sharing.classes.get("large").expect("class");
+    assert_eq!(
+        (large.resource.0.as_str(), large.memory, large.percent.get()),
+        ("nvidia.com/gpu.big", Bytes(60 << 30), 90)
+    );
+    assert_eq!(sharing.classes.get("small").expect("class").resource.0, "nvidia.com/gpu.small");
+    let balanced = sharing.mig_configs.get("all-balanced").expect("layout");
+    assert_eq!(balanced.first().map(|entry| entry.layout.len()), Some(3), "profiles without a device are left out");
+    assert_eq!((sharing.drain, sharing.mps.protocol), (Drain::Allow, MpsProtocol::Two));
+    assert_eq!(sharing.faults.quarantine.map(|quarantine| quarantine.lasts.seconds()), Some(5400.0));
+}
+
+#[test]
+fn nvidias_defaults_hold_where_the_file_says_nothing() {
+    let entry = "{resources: [{name: gpu, replicas: 4}]}";
+    for (text, one_per_container) in [
+        (format!("sharing: {{timeSlicing: {entry}}}"), false),
+        (format!("sharing: {{mps: {entry}}}"), true),
+        (
+            "sharing: {mps: {failRequestsGreaterThanOne: false, resources: [{name: gpu, replicas: 4}]}}".to_owned(),
+            false,
+        ),
+    ] {
+        let sharing = parsed(&text);
+        let [one] = sharing.replicated.as_slice() else { panic!("{text}") };
+        assert_eq!((one.one_per_container, one.offered.0.as_str()), (one_per_container, "nvidia.com/gpu"), "{text}");
+    }
+    let moved = parsed("flags: {nvidiaDriverRoot: /run/nvidia/driver, nvidiaDevRoot: ''}");
+    assert_eq!(moved.flags.dev_root, "/run/nvidia/driver", "NVIDIA's plugin takes the driver's root");
+    let renamed = parsed("sharing: {timeSlicing: {renameByDefault: true, resources: [{name: gpu, replicas: 4}]}}");
+    assert_eq!(renamed.replicated.first().map(|one| one.offered.0.as_str()), Some("nvidia.com/gpu.shared"));
+}
+
+#[test]
+fn aliases_cannot_blow_a_file_up() {
+    let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..10 {
+        let list = vec![format!("*a{}", level - 1); 10].join(", ");
+        writeln!(text, "a{level}: &a{level} [{list}]").expect("text");
+    }
+    let problems = Sharing::parse("file.yaml", &text).expect_err("a billion values").to_string();
+    assert!(problems.contains("aliases make the file too large"), "{problems}");
 }

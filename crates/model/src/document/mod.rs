@@ -24,6 +24,10 @@ mod shape;
 mod spelling;
 mod tree;
 
+use std::any::TypeId;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
@@ -44,7 +48,7 @@ pub const MAXIMUM_BYTES: usize = 1 << 20;
 /// # Errors
 /// What keeps `text` from being read at all: it is no YAML, or a part that `T` needs is missing or of the wrong type;
 /// then with every other problem of shape.
-pub fn parse<T: DeserializeOwned + JsonSchema>(file: &str, text: &str) -> Result<(T, Lines), Problems> {
+pub fn parse<T: DeserializeOwned + JsonSchema + 'static>(file: &str, text: &str) -> Result<(T, Lines), Problems> {
     let documents = documents(Dialect::Strict, file, text)?;
     typed(file, documents.first().unwrap_or(&Node::empty()))
 }
@@ -61,9 +65,9 @@ pub fn documents(dialect: Dialect, file: &str, text: &str) -> Result<Vec<Node>, 
 ///
 /// # Errors
 /// As [`parse`].
-pub fn typed<T: DeserializeOwned + JsonSchema>(file: &str, root: &Node) -> Result<(T, Lines), Problems> {
+pub fn typed<T: DeserializeOwned + JsonSchema + 'static>(file: &str, root: &Node) -> Result<(T, Lines), Problems> {
     let mut lines = Lines::new(file, root);
-    let value = shape::read(&schema::<T>(), root, &mut lines);
+    let value = shape::read(&made_once::<T>(), root, &mut lines);
     let Some(value) = value else { return Err(lines.into_problems()) };
     match serde_json::from_value(value) {
         Ok(typed) => Ok((typed, lines)),
@@ -78,6 +82,13 @@ pub fn typed<T: DeserializeOwned + JsonSchema>(file: &str, root: &Node) -> Resul
 #[must_use]
 pub fn schema<T: JsonSchema>() -> serde_json::Value {
     schemars::schema_for!(T).to_value()
+}
+
+/// The schema of a type, made once: making it takes longer than reading a file.
+fn made_once<T: JsonSchema + 'static>() -> Arc<serde_json::Value> {
+    static SCHEMAS: Mutex<BTreeMap<TypeId, Arc<serde_json::Value>>> = Mutex::new(BTreeMap::new());
+    let mut schemas = SCHEMAS.lock().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(schemas.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(schema::<T>())))
 }
 
 #[cfg(test)]

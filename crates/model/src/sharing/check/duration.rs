@@ -35,12 +35,12 @@ pub(super) fn parse(text: &str) -> Option<Nanoseconds> {
         sum = sum.checked_add(part)?;
         rest = tail;
     }
-    (!text.is_empty()).then_some(Nanoseconds(sum))
+    text.ends_with(char::is_alphabetic).then_some(Nanoseconds(sum))
 }
 
 /// One number with its unit; Go takes `.5s` and `5.s` too.
 fn part(digits: &str, unit: &str) -> Option<Nanoseconds> {
-    if !digits.contains(|c: char| c.is_ascii_digit()) {
+    if !digits.contains(|c: char| c.is_ascii_digit()) || unit.contains(char::is_whitespace) {
         return None;
     }
     let unit = if matches!(unit, "µs" | "μs") { "us" } else { unit };
