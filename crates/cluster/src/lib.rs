@@ -21,6 +21,7 @@ mod backoff;
 mod client;
 mod error;
 mod event;
+pub mod install;
 mod node;
 mod pod;
 pub mod uninstall;
