@@ -2,5 +2,6 @@
 
 pub mod options;
 pub mod plugins;
+pub mod served;
 pub mod source;
 pub mod state;
