@@ -1,5 +1,6 @@
 //! The agent.
 
+pub mod app;
 pub mod options;
 pub mod plugins;
 pub mod served;
