@@ -100,12 +100,14 @@ pub enum Answer {
 /// What happens to one GPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GpuEvent {
-    /// The driver reported an XID.
-    Xid {
-        /// Its number.
-        number: u64,
-        /// Whether it counts as the GPU's failure; one that does not is an application's.
-        critical: bool,
+    /// The driver reported an XID, of an application perhaps: under MPS a sign that its server is in fault.
+    Xid(u64),
+    /// The card itself must not be given to anybody; why.
+    Ill(String),
+    /// The card is well again.
+    Well {
+        /// Whether it was gone or reset meanwhile, so that nothing on it lives.
+        anew: bool,
     },
     /// Its control daemon runs with the wanted settings.
     DaemonUp {
@@ -132,13 +134,6 @@ pub enum GpuEvent {
     },
     /// A process that was watched is gone.
     Gone(Identity),
-    /// The driver cannot reach the GPU; why.
-    Lost(String),
-    /// The driver reads the GPU.
-    Readable {
-        /// Whether no process is on it.
-        idle: bool,
-    },
     /// MIG devices were made as asked, or why not.
     MigApplied(Result<(), String>),
 }
@@ -148,6 +143,8 @@ pub enum GpuEvent {
 pub enum Event {
     /// To a GPU.
     Gpu(GpuUuid, GpuEvent),
+    /// A MIG device must not be given to anybody, or may again; why.
+    MigDevice(GpuUuid, Result<(), String>),
     /// Configuration or inventory now want this.
     Proposed(Box<Proposal>),
     /// Who holds which device, read afresh from the kubelet.
@@ -213,10 +210,11 @@ pub enum Force {
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Tell the kubelet that every device of a GPU is healthy, or is not.
+    /// Tell the kubelet that every device of a GPU, or of a MIG device, is healthy, or is not. A device of a MIG device is
+    /// healthy when both are.
     SetHealth {
-        /// The GPU.
-        gpu: GpuUuid,
+        /// The GPU or MIG device.
+        uuid: GpuUuid,
         /// Whether it is.
         healthy: bool,
     },
@@ -240,8 +238,6 @@ pub enum Action {
     ShutServers(GpuUuid),
     /// Signal a process.
     Signal(Identity, Force),
-    /// Read a GPU to see whether it works.
-    Probe(GpuUuid),
     /// Tell people.
     Tell(Note),
     /// Bring the node's labels up to date.

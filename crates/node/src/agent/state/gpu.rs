@@ -6,18 +6,19 @@
 //!      ▲                                ▲ ▲ ▲        it serves               │
 //!      │ wanted under MPS               │ │ └────────────────────────────────┤
 //!      │                                │ │                                  │ FAULT, or silent for 15 s
-//!      │     server ACTIVE or gone,     │ │ fresh daemon answers             ▼
-//!      │     or quiet after an XID      │ └──────────── Recovering ◀────── Fault: grace ▶ shut the server ▶ SIGTERM ▶ SIGKILL
+//!      │     server ACTIVE or gone      │ │ fresh daemon answers             ▼
+//!      │                                │ └──────────── Recovering ◀────── Fault: grace ▶ shut the server ▶ SIGTERM ▶ SIGKILL
 //!      │                                │                  │ ▲    affected gone
 //!      │                                └── Fault          ▼ │ later
 //!      │                                                 Broken (its daemon does not start; tried again for ever)
-//!   Lost (the driver cannot reach it; probed for ever)
+//!   want
 //! ```
 //!
 //! A line of a log is a sign, `FAULT` its proof. `FAULT` without one counts when it lasts: a server that leaves for one of
 //! another user says it for 0.2 s. Clients of a server that was shut by force are ended afterwards: their work is lost.
 //!
-//! Only `Serving` and young `Suspect` are healthy towards the kubelet.
+//! That is about sharing. The card itself may be ill (an XID, a loss: `cotenant_gpu` says so), whatever its phase. The
+//! devices are healthy in `Serving` and young `Suspect`, on a card that is well.
 
 mod fault;
 #[cfg(test)]
@@ -47,12 +48,6 @@ const CLOSE_LOOK: u64 = 250 * MILLISECOND;
 const SLOW_LOOK: u64 = 30 * SECOND;
 /// How long a fresh daemon may take until it answers.
 const RECOVERY: u64 = 30 * SECOND;
-/// Between two looks at a GPU that the driver cannot reach.
-const LOST_LOOK: u64 = 10 * SECOND;
-/// How long a GPU must be without a further XID before it is healthy, once nobody is on it …
-const QUIET_IDLE: u64 = 30 * SECOND;
-/// … and while somebody is.
-const QUIET_BUSY: u64 = 300 * SECOND;
 /// Longest pause between two starts of a daemon that does not start.
 const LONGEST_PAUSE: u64 = 60 * SECOND;
 
@@ -94,13 +89,15 @@ pub enum Phase {
         /// Whether what runs in its place may be ended; not before its first start, when somebody may use it.
         may_replace: bool,
     },
-    /// The driver cannot reach it.
-    Lost {
-        /// Since when.
-        since: Nanoseconds,
-        /// What the driver said.
-        why: String,
-    },
+}
+
+/// What is wrong with the card.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Illness {
+    /// Since when.
+    pub since: Nanoseconds,
+    /// Why.
+    pub why: String,
 }
 
 /// One GPU.
@@ -109,6 +106,7 @@ pub struct Gpu {
     uuid: GpuUuid,
     daemon: Option<DaemonSettings>,
     phase: Phase,
+    illness: Option<Illness>,
     /// Clients as they were last named.
     clients: Vec<Client>,
     /// What the kubelet was told.
@@ -135,6 +133,7 @@ impl Gpu {
             uuid,
             daemon: None,
             phase,
+            illness: None,
             clients: Vec::new(),
             told_healthy: true,
             look: Nanoseconds(u64::MAX),
@@ -152,6 +151,12 @@ impl Gpu {
     #[must_use]
     pub const fn phase(&self) -> &Phase {
         &self.phase
+    }
+
+    /// What is wrong with the card.
+    #[must_use]
+    pub const fn illness(&self) -> Option<&Illness> {
+        self.illness.as_ref()
     }
 
     /// Whether its devices are healthy.
@@ -187,7 +192,7 @@ impl Gpu {
     #[must_use]
     pub fn deadline(&self) -> Option<Nanoseconds> {
         let own = match &self.phase {
-            Phase::Starting | Phase::Serving | Phase::Lost { .. } => u64::MAX,
+            Phase::Starting | Phase::Serving => u64::MAX,
             Phase::Suspect { since, .. } if self.told_healthy => since.0 + SUSPICION,
             Phase::Suspect { since, .. } => since.0 + SILENCE,
             Phase::Fault(fault) => fault.until.0,
@@ -217,20 +222,11 @@ impl Gpu {
         self.clients.clear();
         self.failures = 0;
         self.daemon = daemon;
-        // A card that is lost or reported an XID is no better for another way of sharing it.
-        let is_ill = match &self.phase {
-            Phase::Lost { .. } => return actions,
-            Phase::Fault(fault) => fault.stage == Stage::Quiet,
-            Phase::Starting
-            | Phase::Serving
-            | Phase::Suspect { .. }
-            | Phase::Recovering { .. }
-            | Phase::Broken { .. } => false,
-        };
-        actions.extend(self.daemon.iter().map(|settings| Action::Ensure(self.uuid.clone(), settings.clone())));
         match &self.daemon {
-            _ if is_ill => self.look = self.next_look(),
-            Some(_) => self.enter(Phase::Starting, &mut actions),
+            Some(settings) => {
+                actions.push(Action::Ensure(self.uuid.clone(), settings.clone()));
+                self.enter(Phase::Starting, &mut actions);
+            }
             None => self.enter(Phase::Serving, &mut actions),
         }
         actions
@@ -241,7 +237,7 @@ impl Gpu {
     pub fn greet_keeper(&self) -> Vec<Action> {
         match (&self.daemon, &self.phase) {
             // A fault asks for a fresh daemon by itself once everybody is gone.
-            (_, Phase::Fault(_) | Phase::Lost { .. }) | (None, _) => Vec::new(),
+            (_, Phase::Fault(_)) | (None, _) => Vec::new(),
             (Some(settings), Phase::Recovering { .. }) => vec![Action::Restart(self.uuid.clone(), settings.clone())],
             (Some(settings), _) => vec![Action::Ensure(self.uuid.clone(), settings.clone())],
         }
@@ -258,10 +254,9 @@ impl Gpu {
         self.now = now;
         let mut actions = Vec::new();
         match event {
-            GpuEvent::Lost(why) => self.lose(why, &mut actions),
-            GpuEvent::Readable { idle } => self.read(idle, &mut actions),
-            GpuEvent::Xid { number, critical: true } => self.fail(&Cause::Xid(number), faults, &mut actions),
-            GpuEvent::Xid { number, critical: false } => self.suspect(format!("XID {number}"), &mut actions),
+            GpuEvent::Ill(why) => self.fall_ill(why, &mut actions),
+            GpuEvent::Well { anew } => self.be_well(anew, &mut actions),
+            GpuEvent::Xid(number) => self.suspect(format!("XID {number}"), &mut actions),
             GpuEvent::Gone(process) => self.lose_client(&process, &mut actions),
             GpuEvent::MigApplied(_) => {}
             GpuEvent::DaemonUp { .. }
@@ -307,8 +302,7 @@ impl Gpu {
             | Phase::Suspect { .. }
             | Phase::Fault(_)
             | Phase::Recovering { .. }
-            | Phase::Broken { .. }
-            | Phase::Lost { .. } => {}
+            | Phase::Broken { .. } => {}
         }
         actions
     }
@@ -326,20 +320,14 @@ impl Gpu {
         if self.look > self.now.monotonic {
             return;
         }
-        match (&self.phase, &self.daemon) {
-            (Phase::Lost { .. }, _) => actions.push(Action::Probe(self.uuid.clone())),
-            (_, Some(_)) => actions.push(Action::AskStatus(self.uuid.clone())),
-            (_, None) => {}
-        }
+        actions.extend(self.daemon.iter().map(|_| Action::AskStatus(self.uuid.clone())));
         self.look = self.next_look();
     }
 
     fn next_look(&self) -> Nanoseconds {
         match &self.phase {
-            Phase::Lost { .. } => self.after(LOST_LOOK),
             _ if self.daemon.is_none() => Nanoseconds(u64::MAX),
             Phase::Serving | Phase::Broken { .. } => self.after(SLOW_LOOK),
-            Phase::Fault(fault) if fault.stage == Stage::Quiet => self.after(SLOW_LOOK),
             Phase::Starting => self.after(8 * CLOSE_LOOK),
             Phase::Suspect { .. } | Phase::Fault(_) | Phase::Recovering { .. } => self.after(CLOSE_LOOK),
         }
@@ -356,15 +344,12 @@ impl Gpu {
         let healthy = match &self.phase {
             Phase::Serving => true,
             Phase::Suspect { since, .. } => self.told_healthy && !self.has_passed(*since, SUSPICION),
-            Phase::Starting
-            | Phase::Fault(_)
-            | Phase::Recovering { .. }
-            | Phase::Broken { .. }
-            | Phase::Lost { .. } => false,
+            Phase::Starting | Phase::Fault(_) | Phase::Recovering { .. } | Phase::Broken { .. } => false,
         };
+        let healthy = healthy && self.illness.is_none();
         if healthy != self.told_healthy {
             self.told_healthy = healthy;
-            actions.push(Action::SetHealth { gpu: self.uuid.clone(), healthy });
+            actions.push(Action::SetHealth { uuid: self.uuid.clone(), healthy });
         }
     }
 
@@ -376,41 +361,38 @@ impl Gpu {
         }
     }
 
-    fn lose(&mut self, why: String, actions: &mut Vec<Action>) {
-        if matches!(self.phase, Phase::Lost { .. }) {
-            return;
+    fn fall_ill(&mut self, why: String, actions: &mut Vec<Action>) {
+        let since = self.illness.as_ref().map_or(self.now.monotonic, |illness| illness.since);
+        if self.illness.as_ref().is_none_or(|illness| illness.why != why) {
+            actions.push(Action::Faulted(self.uuid.clone(), "card"));
+            actions.push(self.tell(true, "GpuUnhealthy", format!("GPU {} is unhealthy: {why}", self.uuid)));
         }
-        let since = self.unhealthy_since();
-        actions.push(Action::Faulted(self.uuid.clone(), "lost"));
-        actions.push(self.tell(true, "GpuLost", format!("GPU {} is lost: {why}", self.uuid)));
-        self.enter(Phase::Lost { since, why }, actions);
+        self.illness = Some(Illness { since, why });
+        self.say_health(actions);
     }
 
-    /// The driver reads the GPU: a lost one is back, one that reported an XID may be well again.
-    fn read(&mut self, idle: bool, actions: &mut Vec<Action>) {
-        match self.phase.clone() {
-            Phase::Lost { since, .. } if self.daemon.is_some() => self.start_afresh(since, actions),
-            Phase::Lost { since, .. } => self.recover(since, actions),
-            Phase::Fault(fault) if fault.stage == Stage::Quiet => {
-                let quiet = self.has_passed(fault.last_sign, if idle { QUIET_IDLE } else { QUIET_BUSY });
-                if quiet {
-                    self.recover(fault.since, actions);
-                }
+    /// The card is well: what was on it may be gone.
+    fn be_well(&mut self, anew: bool, actions: &mut Vec<Action>) {
+        let Some(illness) = self.illness.take() else { return };
+        match (&self.daemon, &mut self.phase) {
+            (Some(_), Phase::Broken { until, .. }) => *until = self.now.monotonic,
+            (Some(_), Phase::Serving | Phase::Suspect { .. } | Phase::Fault(_)) if anew => {
+                self.start_afresh(illness.since, actions);
             }
-            Phase::Starting
-            | Phase::Serving
-            | Phase::Suspect { .. }
-            | Phase::Fault(_)
-            | Phase::Recovering { .. }
-            | Phase::Broken { .. } => {}
+            (Some(_), _) => actions.push(Action::AskStatus(self.uuid.clone())),
+            (None, _) => {}
         }
+        if self.phase == Phase::Serving {
+            self.say_recovered(illness.since, actions);
+        }
+        self.say_health(actions);
     }
 
     /// Since when it is unhealthy; now, where it is not.
     fn unhealthy_since(&self) -> Nanoseconds {
         match &self.phase {
             Phase::Fault(fault) => fault.since,
-            Phase::Recovering { since, .. } | Phase::Broken { since, .. } | Phase::Lost { since, .. } => *since,
+            Phase::Recovering { since, .. } | Phase::Broken { since, .. } => *since,
             Phase::Starting | Phase::Serving | Phase::Suspect { .. } => self.now.monotonic,
         }
     }
@@ -428,13 +410,13 @@ impl Gpu {
                 self.enter(Phase::Recovering { since, until: self.after(RECOVERY), awaits_daemon: false }, actions);
                 actions.push(Action::AskStatus(self.uuid.clone()));
             }
-            Phase::Serving | Phase::Suspect { .. } | Phase::Fault(_) | Phase::Lost { .. } => {}
+            Phase::Serving | Phase::Suspect { .. } | Phase::Fault(_) => {}
         }
     }
 
     /// Its daemon cannot be had; it is tried again, less and less often.
     fn break_down(&mut self, why: String, actions: &mut Vec<Action>) {
-        if matches!(self.phase, Phase::Fault(_) | Phase::Lost { .. } | Phase::Serving | Phase::Suspect { .. }) {
+        if matches!(self.phase, Phase::Fault(_) | Phase::Serving | Phase::Suspect { .. }) {
             return;
         }
         let since = self.unhealthy_since();
@@ -446,11 +428,7 @@ impl Gpu {
         let may_replace = match self.phase {
             Phase::Starting => false,
             Phase::Broken { may_replace, .. } => may_replace,
-            Phase::Serving
-            | Phase::Suspect { .. }
-            | Phase::Fault(_)
-            | Phase::Recovering { .. }
-            | Phase::Lost { .. } => true,
+            Phase::Serving | Phase::Suspect { .. } | Phase::Fault(_) | Phase::Recovering { .. } => true,
         };
         self.enter(Phase::Broken { since, why, until: self.after(pause), may_replace }, actions);
     }
@@ -477,10 +455,16 @@ impl Gpu {
     }
 
     fn recover(&mut self, since: Nanoseconds, actions: &mut Vec<Action>) {
+        self.hint = None;
+        if self.illness.is_none() {
+            self.say_recovered(since, actions);
+        }
+        self.enter(Phase::Serving, actions);
+    }
+
+    fn say_recovered(&self, since: Nanoseconds, actions: &mut Vec<Action>) {
         let took = Nanoseconds(self.now.monotonic.0.saturating_sub(since.0));
         actions.push(Action::Recovered(self.uuid.clone(), took));
         actions.push(self.tell(false, "GpuRecovered", format!("GPU {} serves again after {took}", self.uuid)));
-        self.hint = None;
-        self.enter(Phase::Serving, actions);
     }
 }

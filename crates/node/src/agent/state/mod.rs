@@ -56,6 +56,8 @@ pub struct State {
     /// Devices that were given out and whose pod the kubelet does not list yet, with the time until which that is believed.
     admitting: BTreeMap<DeviceId, Nanoseconds>,
     offences: Offences,
+    /// MIG devices that must not be given to anybody, with the reason.
+    ill: BTreeMap<GpuUuid, String>,
     /// Pods that were told of their quarantine.
     told: BTreeSet<Pod>,
     faults: Faults,
@@ -77,6 +79,7 @@ impl State {
             holders: None,
             admitting: BTreeMap::new(),
             offences: memory.offences,
+            ill: BTreeMap::new(),
             told: BTreeSet::new(),
             faults: Faults { grace: Nanoseconds(0), quarantine: None },
             drain: Drain::Deny,
@@ -116,6 +119,12 @@ impl State {
         &self.edit
     }
 
+    /// MIG devices that are unhealthy by themselves, with the reason.
+    #[must_use]
+    pub const fn ill(&self) -> &BTreeMap<GpuUuid, String> {
+        &self.ill
+    }
+
     /// Whether the keeper can be spoken to; `None` before it was tried.
     #[must_use]
     pub const fn keeper(&self) -> Option<bool> {
@@ -140,6 +149,7 @@ impl State {
         let mut actions = match event {
             Event::Gpu(gpu, GpuEvent::MigApplied(result)) => self.edit.finish_mig(&gpu, result, now),
             Event::Gpu(gpu, event) => self.step_gpu(&gpu, event, now),
+            Event::MigDevice(uuid, well) => self.judge_mig_device(uuid, well),
             Event::Proposed(proposal) => {
                 self.faults = proposal.faults.clone();
                 self.drain = proposal.drain;
@@ -166,6 +176,22 @@ impl State {
             actions.extend(self.offences.count(&verdict, uuid, &self.faults, now));
         }
         actions
+    }
+
+    fn judge_mig_device(&mut self, uuid: GpuUuid, well: Result<(), String>) -> Vec<Action> {
+        let healthy = well.is_ok();
+        let (before, text) = match well {
+            Ok(()) => (self.ill.remove(&uuid), format!("MIG device {uuid} is healthy again")),
+            Err(why) => {
+                let text = format!("MIG device {uuid} is unhealthy: {why}");
+                (self.ill.insert(uuid.clone(), why), text)
+            }
+        };
+        if before.is_some() != healthy {
+            return Vec::new();
+        }
+        let reason = if healthy { "GpuRecovered" } else { "GpuUnhealthy" };
+        vec![Action::SetHealth { uuid, healthy }, note(!healthy, reason, text)]
     }
 
     fn tick(&mut self, now: Moment) -> Vec<Action> {

@@ -121,7 +121,7 @@ fn the_first_configuration_is_applied_at_once() {
     let actions = state.step(propose(&first), at(0));
     assert_eq!(published(&actions), Some(Arc::clone(&first.offer)));
     assert!(actions.contains(&Action::Ensure(uuid(0), first.daemons[&uuid(0)].clone())));
-    let unhealthy = actions.iter().position(|action| *action == Action::SetHealth { gpu: uuid(0), healthy: false });
+    let unhealthy = actions.iter().position(|action| *action == Action::SetHealth { uuid: uuid(0), healthy: false });
     let offered = actions.iter().position(|action| matches!(action, Action::Publish(_)));
     assert!(unhealthy < offered, "no device is offered healthy before its daemon answers");
 }
@@ -275,7 +275,7 @@ fn daemons_that_died_while_the_keeper_was_away_are_faults_and_forgotten_ones_end
     assert!(said(&state.step(Event::KeeperDown("refused".to_owned()), at(2)), "MpsKeeperAway"));
     assert!(state.gpus()[&uuid(0)].is_healthy(), "its daemon lives on as far as anybody knows");
     let actions = state.step(Event::KeeperUp(BTreeSet::from([uuid(1), uuid(7)])), at(3));
-    assert!(actions.contains(&Action::SetHealth { gpu: uuid(0), healthy: false }));
+    assert!(actions.contains(&Action::SetHealth { uuid: uuid(0), healthy: false }));
     assert!(actions.contains(&Action::StopIdle(uuid(7))));
     assert!(state.gpus()[&uuid(1)].is_healthy());
 }
@@ -343,6 +343,19 @@ fn nobody_is_quarantined_on_a_suspicion_and_the_one_who_was_always_there_is() {
     let actions = fault_among(&mut state, &["b", "c"], at(3));
     assert_eq!(evicted(&actions), ["b-pod"]);
     assert!(!said(&fault_among(&mut state, &["a", "c"], at(4)), "Quarantined"), "what is solved does not count again");
+}
+
+#[test]
+fn the_illness_of_a_mig_device_is_told_once_and_so_is_its_end() {
+    let mut state = fresh(&proposal(&[(0, Sharing::Mig, 2)]));
+    let device = GpuUuid("MIG-1".to_owned());
+    let mut told = Vec::new();
+    for well in [Ok(()), Err("XID 94".to_owned()), Err("XID 94".to_owned()), Ok(()), Ok(())] {
+        let actions = state.step(Event::MigDevice(device.clone(), well), at(1));
+        told.extend(actions.into_iter().filter(|action| matches!(action, Action::SetHealth { .. })));
+    }
+    let health = |healthy| Action::SetHealth { uuid: device.clone(), healthy };
+    assert_eq!(told, [health(false), health(true)]);
 }
 
 #[derive(Debug, Clone)]

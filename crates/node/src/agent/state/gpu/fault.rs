@@ -4,7 +4,7 @@ use cotenant_model::Nanoseconds;
 use cotenant_model::sharing::config::Faults;
 use cotenant_mps::Identity;
 
-use super::{Gpu, LASTING, Phase, QUIET_IDLE, RECOVERY, SECOND};
+use super::{Gpu, LASTING, Phase, SECOND};
 use crate::agent::state::event::{Action, Answer, Client, Culprit, Force, Holder, Note, Pod, Subject};
 
 /// How long a daemon may take to shut its servers by force (33 ms on driver 580).
@@ -23,8 +23,6 @@ pub enum Cause {
     Daemon(String),
     /// Its control daemon does not answer.
     Silent,
-    /// The driver reported this XID.
-    Xid(u64),
 }
 
 impl Cause {
@@ -35,7 +33,6 @@ impl Cause {
             Self::Server => "mps-server",
             Self::Daemon(_) => "mps-daemon-died",
             Self::Silent => "mps-daemon-silent",
-            Self::Xid(_) => "xid",
         }
     }
 
@@ -51,7 +48,6 @@ impl std::fmt::Display for Cause {
             Self::Server => f.write_str("a client's fault stopped its MPS server"),
             Self::Daemon(how) => write!(f, "its MPS control daemon died ({how})"),
             Self::Silent => f.write_str("its MPS control daemon does not answer"),
-            Self::Xid(number) => write!(f, "the driver reported XID {number}"),
         }
     }
 }
@@ -59,8 +55,6 @@ impl std::fmt::Display for Cause {
 /// How far the end of the affected clients has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
-    /// Nobody is ended: an XID that left the server alone, or a GPU without one. It must be quiet for a while.
-    Quiet,
     /// They have time to end by themselves.
     Grace,
     /// Their server was shut by force. Never `terminate_client` here: in `FAULT` it blocks the whole daemon until that client
@@ -79,8 +73,6 @@ pub struct Fault {
     pub cause: Cause,
     /// Since when the GPU is unhealthy.
     pub since: Nanoseconds,
-    /// When it was last heard of.
-    pub last_sign: Nanoseconds,
     /// Clients that it reached and that are not gone.
     pub affected: Vec<Client>,
     /// How far the end of the affected has come.
@@ -104,58 +96,45 @@ impl Gpu {
     /// The GPU has failed, or a fault that is known shows again.
     pub(super) fn fail(&mut self, cause: &Cause, faults: &Faults, actions: &mut Vec<Action>) {
         let (mut fault, is_new) = match &self.phase {
-            Phase::Lost { .. } => return,
-            Phase::Fault(fault) => (self.fail_again(fault.clone(), cause), false),
+            Phase::Fault(fault) => (Fault { fresh: fault.fresh || cause.needs_fresh_daemon(), ..fault.clone() }, false),
             Phase::Starting
             | Phase::Serving
             | Phase::Suspect { .. }
             | Phase::Recovering { .. }
             | Phase::Broken { .. } => {
                 self.announce(cause, actions);
-                (self.new_fault(cause), true)
+                (self.new_fault(cause, faults), true)
             }
         };
-        if fault.stage == Stage::Quiet && !matches!(cause, Cause::Xid(_)) {
-            fault.stage = Stage::Grace;
-            fault.until = self.after(faults.grace.0);
+        let strangers: Vec<Client> =
+            self.clients.iter().filter(|client| !fault.affected.contains(client)).cloned().collect();
+        actions.extend(strangers.iter().map(|client| Action::Watch(self.uuid.clone(), client.process.clone())));
+        fault.affected.extend(strangers);
+        let settled = fault.fresh && fault.affected.is_empty();
+        let since = fault.since;
+        if !is_new {
+            self.phase = Phase::Fault(fault);
+        } else {
             if *cause == Cause::Server {
                 self.judge(actions);
             }
-        }
-        if fault.stage != Stage::Quiet {
-            let strangers: Vec<Client> =
-                self.clients.iter().filter(|client| !fault.affected.contains(client)).cloned().collect();
-            actions.extend(strangers.iter().map(|client| Action::Watch(self.uuid.clone(), client.process.clone())));
-            fault.affected.extend(strangers);
-        }
-        let settled = fault.fresh && fault.affected.is_empty();
-        let since = fault.since;
-        if is_new {
             self.enter(Phase::Fault(fault), actions);
-            actions.extend(self.daemon.iter().map(|_| Action::AskStatus(self.uuid.clone())));
-        } else {
-            self.phase = Phase::Fault(fault);
+            actions.push(Action::AskStatus(self.uuid.clone()));
         }
         if settled {
             self.start_afresh(since, actions);
         }
     }
 
-    fn new_fault(&self, cause: &Cause) -> Fault {
-        let now = self.now.monotonic;
+    fn new_fault(&self, cause: &Cause, faults: &Faults) -> Fault {
         Fault {
             cause: cause.clone(),
             since: self.unhealthy_since(),
-            last_sign: now,
             affected: Vec::new(),
-            stage: Stage::Quiet,
-            until: self.after(QUIET_IDLE),
+            stage: Stage::Grace,
+            until: self.after(faults.grace.0),
             fresh: cause.needs_fresh_daemon(),
         }
-    }
-
-    fn fail_again(&self, fault: Fault, cause: &Cause) -> Fault {
-        Fault { last_sign: self.now.monotonic, fresh: fault.fresh || cause.needs_fresh_daemon(), ..fault }
     }
 
     fn announce(&self, cause: &Cause, actions: &mut Vec<Action>) {
@@ -216,11 +195,7 @@ impl Gpu {
         match &self.phase {
             Phase::Serving => self.suspect("its log tells of a fault".to_owned(), actions),
             Phase::Suspect { .. } => actions.push(Action::AskStatus(self.uuid.clone())),
-            Phase::Starting
-            | Phase::Fault(_)
-            | Phase::Recovering { .. }
-            | Phase::Broken { .. }
-            | Phase::Lost { .. } => {}
+            Phase::Starting | Phase::Fault(_) | Phase::Recovering { .. } | Phase::Broken { .. } => {}
         }
     }
 
@@ -231,7 +206,7 @@ impl Gpu {
             Answer::Serving | Answer::Initializing | Answer::Fault => self.clients = clients,
         }
         match (self.phase.clone(), answer) {
-            (Phase::Lost { .. } | Phase::Broken { .. } | Phase::Recovering { awaits_daemon: true, .. }, _) => {}
+            (Phase::Broken { .. } | Phase::Recovering { awaits_daemon: true, .. }, _) => {}
             (_, Answer::Fault) => self.hear_of_fault(faults, actions),
             (Phase::Serving, Answer::Silent(why)) => self.suspect(why, actions),
             (Phase::Starting | Phase::Suspect { .. }, Answer::Serving)
@@ -265,14 +240,13 @@ impl Gpu {
             | Phase::Suspect { .. }
             | Phase::Fault(_)
             | Phase::Recovering { .. }
-            | Phase::Broken { .. }
-            | Phase::Lost { .. } => self.fail(&Cause::Server, faults, actions),
+            | Phase::Broken { .. } => self.fail(&Cause::Server, faults, actions),
         }
     }
 
     /// The server serves: whoever it no longer names has left it.
     fn compare(&mut self, mut fault: Fault, actions: &mut Vec<Action>) {
-        if fault.stage == Stage::Quiet || fault.fresh {
+        if fault.fresh {
             return;
         }
         let (stay, left): (Vec<Client>, Vec<Client>) =
@@ -299,9 +273,7 @@ impl Gpu {
 
     /// A daemon that is silent during a fault: clients that the driver names are reached too.
     fn fail_silently(&mut self, faults: &Faults, actions: &mut Vec<Action>) {
-        if let Phase::Fault(fault) = &self.phase
-            && fault.stage != Stage::Quiet
-        {
+        if let Phase::Fault(fault) = &self.phase {
             let cause = fault.cause.clone();
             self.fail(&cause, faults, actions);
         }
@@ -321,7 +293,7 @@ impl Gpu {
             Phase::Serving | Phase::Suspect { .. } | Phase::Fault(_) => {
                 self.fail(&Cause::Daemon(how), faults, actions);
             }
-            Phase::Broken { .. } | Phase::Lost { .. } => {}
+            Phase::Broken { .. } => {}
         }
     }
 
@@ -356,19 +328,13 @@ impl Gpu {
             self.start_afresh(fault.since, actions);
             return;
         }
-        let until = self.after(CLEARING.min(RECOVERY));
+        let until = self.after(CLEARING);
         self.enter(Phase::Recovering { since: fault.since, until, awaits_daemon: false }, actions);
         actions.push(Action::AskStatus(self.uuid.clone()));
     }
 
     /// The time of a stage is up.
     pub(super) fn press(&mut self, mut fault: Fault, actions: &mut Vec<Action>) {
-        if fault.stage == Stage::Quiet {
-            fault.until = self.after(QUIET_IDLE);
-            self.phase = Phase::Fault(fault);
-            actions.push(Action::Probe(self.uuid.clone()));
-            return;
-        }
         if fault.affected.is_empty() {
             // The server has named nobody in all this time, and does not serve.
             self.start_afresh(fault.since, actions);
@@ -380,7 +346,7 @@ impl Gpu {
             Stage::Shut => actions.push(Action::ShutServers(self.uuid.clone())),
             Stage::Asked => signal(&fault.affected, Force::Ask, actions),
             Stage::Killed if fault.stage != Stage::Killed => signal(&fault.affected, Force::Kill, actions),
-            Stage::Quiet | Stage::Grace | Stage::Killed => {
+            Stage::Grace | Stage::Killed => {
                 let text = format!("processes {pids:?} on GPU {} survive SIGKILL; its daemon is replaced", self.uuid);
                 actions.push(self.tell(true, "MpsClientStuck", text));
                 self.start_afresh(fault.since, actions);
@@ -401,7 +367,6 @@ impl Gpu {
 /// The stage after, and how long it lasts. A daemon that is dead cannot shut a server.
 const fn next(fault: &Fault) -> (Stage, u64) {
     match fault.stage {
-        Stage::Quiet => (Stage::Quiet, QUIET_IDLE),
         Stage::Grace if !fault.fresh => (Stage::Shut, SHUTTING),
         Stage::Grace | Stage::Shut => (Stage::Asked, SIGNAL),
         Stage::Asked | Stage::Killed => (Stage::Killed, SIGNAL),

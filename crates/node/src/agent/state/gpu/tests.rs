@@ -260,11 +260,11 @@ fn a_daemon_that_never_ran_is_asked_for_again_and_nothing_in_its_place_is_ended(
 #[test]
 fn an_applications_xid_is_only_a_suspicion_that_an_answer_clears() {
     let mut bench = Bench::shared();
-    let actions = bench.happen(GpuEvent::Xid { number: 31, critical: false });
+    let actions = bench.happen(GpuEvent::Xid(31));
     assert_eq!((health(&actions), actions.contains(&Action::AskStatus(uuid()))), (None, true));
     bench.happen(GpuEvent::Status(Answer::Serving, Vec::new()));
     assert_eq!(*bench.gpu.phase(), Phase::Serving);
-    bench.happen(GpuEvent::Xid { number: 31, critical: false });
+    bench.happen(GpuEvent::Xid(31));
     bench.wait(100_000_000);
     assert_eq!(health(&fault(&mut bench, vec![client(1)])), Some(false));
 }
@@ -283,32 +283,46 @@ fn a_silent_daemon_is_unhealthy_within_a_second_and_its_clients_are_left_alone_f
 }
 
 #[test]
-fn an_xid_of_the_gpu_ends_nobody_and_passes_when_it_stays_quiet() {
+fn an_ill_card_is_unhealthy_whatever_its_daemon_says_and_nobody_is_ended_for_it() {
     for mut bench in [Bench::whole(), Bench::shared()] {
-        assert_eq!(health(&bench.happen(GpuEvent::Xid { number: 48, critical: true })), Some(false));
-        assert!(bench.wait(30 * SECOND).contains(&Action::Probe(uuid())));
-        bench.happen(GpuEvent::Xid { number: 48, critical: true });
-        assert_eq!(health(&bench.happen(GpuEvent::Readable { idle: true })), None, "it came again just now");
-        bench.wait(30 * SECOND);
-        assert_eq!(health(&bench.happen(GpuEvent::Readable { idle: false })), None, "somebody is on it");
-        bench.wait(270 * SECOND);
-        assert_eq!(health(&bench.happen(GpuEvent::Readable { idle: false })), Some(true));
+        assert_eq!(health(&bench.happen(GpuEvent::Ill("XID 48".to_owned()))), Some(false));
+        bench.happen(GpuEvent::Ill("XID 48".to_owned()));
+        bench.wait(100 * SECOND);
+        bench.happen(GpuEvent::Status(Answer::Serving, vec![client(1)]));
+        assert!(!bench.gpu.is_healthy());
+        let actions = bench.happen(GpuEvent::Well { anew: false });
+        assert_eq!(health(&actions), Some(true));
+        assert!(actions.contains(&Action::Recovered(uuid(), Nanoseconds(100 * SECOND))));
         assert_eq!((bench.signals(), bench.restarts()), (Vec::new(), 0));
+        let said = |action: &&Action| matches!(action, Action::Tell(note) if note.reason == "GpuUnhealthy");
+        assert_eq!(bench.done.iter().filter(said).count(), 1);
     }
 }
 
 #[test]
-fn a_lost_gpu_comes_back_when_the_driver_reads_it_with_a_fresh_daemon() {
+fn a_card_that_was_gone_gets_a_fresh_daemon() {
     let mut bench = Bench::shared();
-    assert_eq!(health(&bench.happen(GpuEvent::Lost("fell off the bus".to_owned()))), Some(false));
-    assert!(bench.wait(10 * SECOND).contains(&Action::Probe(uuid())));
-    bench.happen(GpuEvent::Readable { idle: true });
+    bench.happen(GpuEvent::Ill("it fell off the bus".to_owned()));
+    assert_eq!(health(&bench.happen(GpuEvent::Well { anew: true })), None);
     assert_eq!(bench.restarts(), 1);
     bench.happen(GpuEvent::DaemonUp { adopted: false });
     assert_eq!(health(&bench.happen(GpuEvent::Status(Answer::Serving, Vec::new()))), Some(true));
-    let mut bench = Bench::whole();
-    bench.happen(GpuEvent::Lost("fell off the bus".to_owned()));
-    assert_eq!(health(&bench.happen(GpuEvent::Readable { idle: true })), Some(true));
+}
+
+#[test]
+fn a_daemon_that_did_not_start_on_an_ill_card_is_tried_at_once_when_it_is_well() {
+    let mut bench = Bench::shared();
+    bench.happen(GpuEvent::Ill("it fell off the bus".to_owned()));
+    bench.happen(GpuEvent::DaemonDown { how: "no GPU".to_owned(), clients: Vec::new() });
+    for _ in 0..10 {
+        bench.happen(GpuEvent::DaemonRefused("no GPU".to_owned()));
+        bench.wait(60 * SECOND);
+    }
+    bench.happen(GpuEvent::DaemonRefused("no GPU".to_owned()));
+    let before = bench.restarts();
+    bench.happen(GpuEvent::Well { anew: true });
+    bench.wait(0);
+    assert_eq!(bench.restarts(), before + 1);
 }
 
 fn told(bench: &Bench) -> Vec<String> {
@@ -359,15 +373,15 @@ fn any_event() -> impl Strategy<Value = Option<GpuEvent>> {
     ];
     prop_oneof![
         4 => Just(None),
-        1 => (any::<bool>()).prop_map(|critical| Some(GpuEvent::Xid { number: 31, critical })),
+        1 => Just(Some(GpuEvent::Xid(31))),
+        1 => Just(Some(GpuEvent::Ill("XID 48".to_owned()))),
+        1 => any::<bool>().prop_map(|anew| Some(GpuEvent::Well { anew })),
         1 => any::<bool>().prop_map(|adopted| Some(GpuEvent::DaemonUp { adopted })),
         1 => clients.clone().prop_map(|clients| Some(GpuEvent::DaemonDown { how: "died".to_owned(), clients })),
         1 => Just(Some(GpuEvent::DaemonRefused("why".to_owned()))),
         3 => (answer, clients.clone()).prop_map(|(answer, clients)| Some(GpuEvent::Status(answer, clients))),
         1 => clients.prop_map(|affected| Some(GpuEvent::Reported { culprit: None, affected })),
         2 => pid.prop_map(|pid| Some(GpuEvent::Gone(process(pid)))),
-        1 => Just(Some(GpuEvent::Lost("lost".to_owned()))),
-        1 => any::<bool>().prop_map(|idle| Some(GpuEvent::Readable { idle })),
     ]
 }
 
@@ -380,9 +394,6 @@ fn answer_soundly(bench: &mut Bench, actions: &[Action]) {
             }
             Action::AskStatus(_) => {
                 bench.happen(GpuEvent::Status(Answer::Serving, Vec::new()));
-            }
-            Action::Probe(_) => {
-                bench.happen(GpuEvent::Readable { idle: true });
             }
             Action::Signal(process, Force::Kill) => {
                 bench.happen(GpuEvent::Gone(process.clone()));
@@ -407,6 +418,7 @@ proptest! {
             }
             bench.wait(span);
         }
+        bench.happen(GpuEvent::Well { anew: false });
         for _ in 0..2_000 {
             let actions = bench.wait(SECOND);
             answer_soundly(&mut bench, &actions);
@@ -433,6 +445,7 @@ proptest! {
             }
             let should = matches!(bench.gpu.phase(), Phase::Serving)
                 || matches!(bench.gpu.phase(), Phase::Suspect { since, .. } if bench.now < since.0 + super::SUSPICION);
+            let should = should && bench.gpu.illness().is_none();
             prop_assert_eq!(told, bench.gpu.is_healthy());
             prop_assert!(!told || should, "healthy in {:?}", bench.gpu.phase());
         }
