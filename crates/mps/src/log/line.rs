@@ -24,7 +24,6 @@ pub struct Line {
 
 /// What a line means. Process ids are the daemon's view: 0 for a client of a PID namespace that it cannot see.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Entry {
     /// A control daemon started.
     DaemonStarted,

@@ -11,6 +11,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use cotenant_model::GpuUuid;
+use cotenant_model::cause::chain;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Deadline;
@@ -218,7 +219,7 @@ impl ResidentDaemon {
         match started {
             Err(error) if dialect == Dialect::Three && settings.protocol == Protocol::Automatic => {
                 let gpu = settings.place.gpu();
-                tracing::warn!(%gpu, error = %cause(&error), "MPS protocol 3 does not come up; protocol 2 is used");
+                tracing::warn!(%gpu, error = %chain(&error, ": "), "MPS protocol 3 does not come up; protocol 2 is used");
                 Self::start_as(settings, Dialect::Two)
             }
             other => other,
@@ -400,10 +401,4 @@ impl ResidentDaemon {
     fn dialogue_failed(&self, source: DialogueError) -> MpsError {
         MpsError::Dialogue { gpu: self.gpu().clone(), source }
     }
-}
-
-/// An error with its causes on one line.
-fn cause(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -124,7 +124,7 @@ fn a_daemon_that_does_not_keep_its_limits_is_not_left_running() {
     let stage = Stage::new(&Script { replies, ..Script::default() });
     let error = ResidentDaemon::start(&stage.settings()).unwrap_err();
     assert!(matches!(&error, MpsError::Limits { .. }), "{error:?}");
-    assert_eq!(cause(&error).split(": ").last(), Some("the memory limit was set to 1.46 GiB and is 3 GiB"));
+    assert_eq!(chain(&error, ": ").split(": ").last(), Some("the memory limit was set to 1.46 GiB and is 3 GiB"));
     stage.assert_nothing_is_left();
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::io::{self, Write as _};
+use std::io::{self, BufRead as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -24,6 +24,7 @@ struct Options {
     fault_after: Option<Duration>,
     hold: Option<Duration>,
     linger: bool,
+    obey: bool,
 }
 
 /// What happens to it.
@@ -38,7 +39,8 @@ enum Event {
 ///
 /// It joins the daemon of `$CUDA_MPS_PIPE_DIRECTORY`, tells its limits, and stays until SIGTERM or `--hold SECONDS`. SIGUSR1 or
 /// `--fault-after SECONDS` makes a fatal fault. After an error it exits with status 1, or stays with `--linger`. Without a
-/// daemon it runs all the same, as a CUDA program does in the compute mode `default`.
+/// daemon it runs all the same, as a CUDA program does in the compute mode `default`. With `--obey` it lingers and obeys lines of
+/// its standard input: `fault`; any other line is answered; the end of the input is its own.
 #[must_use]
 pub fn run_cuda_client() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -61,6 +63,7 @@ impl Options {
         while let Some(argument) = rest.next() {
             match argument.as_str() {
                 "--linger" => options.linger = true,
+                "--obey" => (options.obey, options.linger) = (true, true),
                 "--fault-after" => options.fault_after = Some(span(rest.next())?),
                 "--hold" => options.hold = Some(span(rest.next())?),
                 other => return Err(io::Error::other(format!("unknown argument `{other}`"))),
@@ -91,6 +94,9 @@ fn tell(event: &Value) {
 fn live(options: &Options) -> io::Result<u8> {
     let (sender, events) = channel();
     listen_for_signals(&sender)?;
+    if options.obey {
+        listen_to_input(&sender);
+    }
     let pipe = env::var_os("CUDA_MPS_PIPE_DIRECTORY").map_or_else(|| "/tmp/nvidia-mps".into(), PathBuf::from);
     let client = match Client::join(&pipe) {
         Ok(client) => Some(client),
@@ -148,6 +154,20 @@ fn listen_for_signals(sender: &Sender<Event>) -> io::Result<()> {
         }
     });
     Ok(())
+}
+
+fn listen_to_input(sender: &Sender<Event>) {
+    let sender = sender.clone();
+    std::thread::spawn(move || {
+        for line in io::stdin().lock().lines().map_while(Result::ok) {
+            if line == "fault" {
+                drop(sender.send(Event::Fault));
+            } else {
+                tell(&json!({"event": "answer", "did": line}));
+            }
+        }
+        drop(sender.send(Event::Stop));
+    });
 }
 
 fn listen_for_errors(mut client: Client, sender: Sender<Event>) {
