@@ -95,3 +95,18 @@ pub struct YamlError {
     #[source]
     source: Box<serde_saphyr::SerializeError>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_that_older_yaml_takes_for_something_else_are_quoted() {
+        for text in
+            ["on", "off", "yes", "no", "y", "0x1f", "1e3", "null", "~", "012", "0o17", "1_000", "12:30:45", "true", ""]
+        {
+            let yaml = serde_saphyr::to_string(&json!({"value": text})).expect("YAML");
+            assert!(yaml.contains(['"', '\'']), "{yaml}");
+        }
+    }
+}
