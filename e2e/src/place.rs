@@ -46,25 +46,35 @@ impl Place {
         Ok(place)
     }
 
-    /// Removes what a test before this one left when it was killed.
+    /// Repairs and removes what a test before this one left when it failed or was killed.
     fn clean(&self) -> anyhow::Result<()> {
-        let namespaces = self.kubernetes().kubectl(&["get", "namespaces", "--output=name"])?;
-        for left in namespaces.lines().filter_map(|name| name.strip_prefix("namespace/")) {
-            if left.starts_with("e2e-") {
-                self.remove_namespace(left)?;
-            }
+        self.cluster.repair()?;
+        for left in self.namespaces()? {
+            self.remove_namespace(&left)?;
         }
+        until(&format!("the end of an earlier {}", self.namespace), NAMESPACE, || {
+            anyhow::ensure!(!self.namespaces()?.contains(&self.namespace), "it is there");
+            Ok(())
+        })?;
         self.cluster.nodes().iter().try_for_each(|node| node.world().reset())
     }
 
+    /// The namespaces of tests, those that are about to go too.
+    fn namespaces(&self) -> anyhow::Result<Vec<String>> {
+        let names = self.kubernetes().kubectl(&["get", "namespaces", "--output=name"])?;
+        let names = names.lines().filter_map(|name| name.strip_prefix("namespace/"));
+        Ok(names.filter(|name| name.starts_with("e2e-")).map(str::to_owned).collect())
+    }
+
+    /// Ends the pods of a namespace and lets it go; that takes its controller seconds that nobody needs to wait for.
     fn remove_namespace(&self, name: &str) -> anyhow::Result<()> {
         let kubernetes = self.kubernetes();
+        kubernetes.kubectl(&["delete", "namespace", name, "--wait=false", "--ignore-not-found"])?;
         // Nobody waits for a pod of a test to end well.
         kubernetes.kubectl(&["delete", "pods", "--all", "--namespace", name, "--grace-period=1", "--wait=false"])?;
-        kubernetes.kubectl(&["delete", "namespace", name, "--wait=false"])?;
-        until(&format!("the end of the namespace {name}"), NAMESPACE, || {
-            let names = kubernetes.kubectl(&["get", "namespaces", "--output=name"])?;
-            anyhow::ensure!(!names.lines().any(|line| line == format!("namespace/{name}")), "it is there");
+        until(&format!("the end of the pods of {name}"), NAMESPACE, || {
+            let pods: Vec<Pod> = kubernetes.objects(name, "")?;
+            anyhow::ensure!(pods.is_empty(), "there are {}", pods.len());
             Ok(())
         })
     }
@@ -198,6 +208,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.keep_logs();
+            drop(self.cluster.repair());
         }
         // What cannot be removed now is tried again by the next test, which then fails for it.
         drop(self.remove_namespace(&self.namespace));

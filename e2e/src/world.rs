@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use cotenant_testkit::mps;
 use cotenant_testkit::nvml::{Gpu, Scenario};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::cluster::Programs;
 
@@ -18,6 +19,8 @@ pub const IN_CONTAINER: &str = "/run/simulated-driver";
 const LIBRARY: &str = "libnvidia-ml.so.1";
 const SCENARIO: &str = "scenario.json";
 const SCRIPT: &str = "nvidia-cuda-mps-control.json";
+/// Settings that programs made, kept by the simulated library.
+const SETTINGS: &str = "settings.json";
 
 /// What NVIDIA's container runtime puts into a container that asks for GPUs: a file of the driver and where it is found.
 #[must_use]
@@ -56,11 +59,15 @@ impl World {
         Ok(world)
     }
 
-    /// Puts the standard GPUs back, and an MPS that does nothing wrong.
+    /// Puts the standard GPUs back with their first settings, and an MPS that does nothing wrong.
     ///
     /// # Errors
     /// When the disk refuses.
     pub fn reset(&self) -> anyhow::Result<()> {
+        match fs::remove_file(self.folder.join(SETTINGS)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _removed_or_absent => {}
+        }
         self.set_gpus(&standard())?;
         self.set_mps(&mps::Script::default())
     }
@@ -99,6 +106,17 @@ impl World {
         self.replace(SCRIPT, script)
     }
 
+    /// Settings that programs made on GPUs and that last: by UUID, as the simulated library writes them.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn settings(&self) -> anyhow::Result<Value> {
+        match fs::read(self.folder.join(SETTINGS)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Value::Null),
+            read => Ok(serde_json::from_slice(&read?)?),
+        }
+    }
+
     fn replace(&self, name: &str, content: &impl Serialize) -> anyhow::Result<()> {
         let draft = self.folder.join("draft");
         fs::write(&draft, serde_json::to_vec_pretty(content)?)?;
@@ -112,8 +130,8 @@ pub fn gpu_uuid(number: u8) -> String {
     format!("GPU-00000000-0000-4000-8000-{number:012}")
 }
 
-/// The standard GPUs: two alike.
+/// The standard GPUs: two alike, whose settings outlive the programs that make them.
 #[must_use]
 pub fn standard() -> Scenario {
-    Scenario::of(Gpu::hopper(&gpu_uuid(0))).with_gpu(Gpu::hopper(&gpu_uuid(1)))
+    Scenario::of(Gpu::hopper(&gpu_uuid(0))).with_gpu(Gpu::hopper(&gpu_uuid(1))).with_shared_settings()
 }

@@ -43,8 +43,9 @@ fn prepare(bundle: &Path) -> anyhow::Result<()> {
     }
     let root = container["root"]["path"].as_str().context("the container has no root")?;
     link(&bundle.join(root))?;
+    // Settings of the GPUs are files in it, which root changes, as it does the real ones.
     let mount = json!({
-        "destination": IN_CONTAINER, "type": "bind", "source": ON_NODE, "options": ["rbind", "ro", "nosuid", "nodev"],
+        "destination": IN_CONTAINER, "type": "bind", "source": ON_NODE, "options": ["rbind", "nosuid", "nodev"],
     });
     container["mounts"].as_array_mut().context("the container has no mounts")?.push(mount);
     Ok(fs::write(path, container.to_string())?)

@@ -20,7 +20,6 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rustix::process::Signal;
 
 use self::keys::Authority;
 use crate::image::Image;
@@ -152,7 +151,7 @@ impl Cluster {
     /// # Errors
     /// When it does not run.
     pub fn stop_api(&self) -> anyhow::Result<()> {
-        self.control_plane.signal_part("kube-apiserver", Signal::KILL)
+        self.control_plane.kill_part("kube-apiserver")
     }
 
     /// Brings the API server back and waits until it answers.
@@ -162,6 +161,20 @@ impl Cluster {
     pub fn start_api(&self) -> anyhow::Result<()> {
         self.control_plane.start_again("kube-apiserver")?;
         crate::wait::until("the API server", API_AGAIN, || self.kubernetes.ready())
+    }
+
+    /// Starts every part that has ended and waits until all is as it was when the cluster came up.
+    ///
+    /// # Errors
+    /// When something does not come back.
+    pub fn repair(&self) -> anyhow::Result<()> {
+        for (_name, machine) in self.machines() {
+            for part in machine.parts()?.iter().filter(|part| part.ended.is_some()) {
+                machine.start_again(&part.name)?;
+            }
+        }
+        crate::wait::until("the API server", API_AGAIN, || self.kubernetes.ready())?;
+        self.nodes.iter().try_for_each(|node| self.kubernetes.wait_until_node_ready(node.name(), NODE_READY))
     }
 
     /// Copies everything that a reader of a failure wants into `folder`: logs of all parts and pods, and the objects.

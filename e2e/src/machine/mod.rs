@@ -202,17 +202,28 @@ impl Machine {
     /// When it does not run, or survives.
     pub fn stop_part(&self, name: &str, grace: Duration) -> anyhow::Result<()> {
         self.signal_part(name, Signal::TERM)?;
-        let ended = || {
+        match self.wait_for_end(name, grace) {
+            Ok(()) => Ok(()),
+            Err(_it_runs) => self.kill_part(name),
+        }
+    }
+
+    /// Kills a part and waits until it is gone.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn kill_part(&self, name: &str) -> anyhow::Result<()> {
+        self.signal_part(name, Signal::KILL)?;
+        self.wait_for_end(name, END)
+    }
+
+    fn wait_for_end(&self, name: &str, limit: Duration) -> anyhow::Result<()> {
+        wait::until(&format!("the end of {name}"), limit, || {
             let parts = self.parts()?;
             let part = parts.iter().find(|part| part.name == name).context("it is unknown")?;
             anyhow::ensure!(part.ended.is_some(), "it runs");
             Ok(())
-        };
-        if wait::until(&format!("the end of {name}"), grace, ended).is_ok() {
-            return Ok(());
-        }
-        self.signal_part(name, Signal::KILL)?;
-        wait::until(&format!("the end of {name} after SIGKILL"), END, ended)
+        })
     }
 
     /// Every part that was started, with how it ended.
