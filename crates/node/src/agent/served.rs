@@ -52,7 +52,8 @@ impl Served {
     fn list(&self, resource: &Resource) -> DeviceList {
         let devices = resource.devices.iter().map(|device| ListedDevice {
             id: device.id.clone(),
-            healthy: !self.sick.contains(&device.gpu) && !self.cordoned.contains(&device.id),
+            healthy: ![&device.gpu, &device.uuid].iter().any(|uuid| self.sick.contains(*uuid))
+                && !self.cordoned.contains(&device.id),
             numa_nodes: device.numa_node.into_iter().collect(),
         });
         DeviceList::new(devices.collect()).unwrap_or_else(|error| {

@@ -23,6 +23,7 @@ mod record;
 mod server;
 mod shutdown;
 mod slot;
+pub mod spawn;
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
