@@ -5,6 +5,7 @@
 //! code: nothing here implements a trait of ours. `unsafe` is confined to the C symbols of [`nvml`].
 
 pub mod api_server;
+pub mod kubelet;
 pub mod model_server;
 pub mod mps;
 pub mod nvml;

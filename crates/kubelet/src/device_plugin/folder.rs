@@ -20,12 +20,12 @@ const OFTEN: Duration = Duration::from_secs(1);
 pub(super) struct Folder {
     path: PathBuf,
     /// Names that matter; the kubelet writes others all the time.
-    names: [OsString; 2],
+    names: [OsString; 3],
     events: Option<EventStream<[u8; BUFFER]>>,
 }
 
 impl Folder {
-    pub(super) fn new(path: &Path, names: [OsString; 2]) -> Self {
+    pub(super) fn new(path: &Path, names: [OsString; 3]) -> Self {
         Self { path: path.to_owned(), names, events: None }
     }
 
@@ -74,7 +74,7 @@ mod tests {
     #[tokio::test]
     async fn only_names_that_matter_wake() {
         let root = tempfile::tempdir().expect("folder");
-        let mut folder = Folder::new(root.path(), ["kubelet.sock".into(), "own.sock".into()]);
+        let mut folder = Folder::new(root.path(), ["kubelet.sock".into(), "own.sock".into(), "peer.sock".into()]);
         folder.arm();
         std::fs::write(root.path().join("checkpoint"), "").expect("file");
         assert!(timeout(Duration::from_millis(100), folder.changed()).await.is_err());
@@ -89,7 +89,7 @@ mod tests {
         let root = tempfile::tempdir().expect("folder");
         let path = root.path().join("device-plugins");
         std::fs::create_dir(&path).expect("folder");
-        let mut folder = Folder::new(&path, ["kubelet.sock".into(), "own.sock".into()]);
+        let mut folder = Folder::new(&path, ["kubelet.sock".into(), "own.sock".into(), "peer.sock".into()]);
         folder.arm();
         std::fs::remove_dir(&path).expect("removed");
         timeout(Duration::from_secs(5), folder.changed()).await.expect("gone");

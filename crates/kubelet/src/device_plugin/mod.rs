@@ -8,6 +8,7 @@
 //!   not disturbed: to register a second time would end the session for a moment, in which pods are refused;
 //! - `kubelet.sock` is another file: the kubelet was restarted and knows nobody, so it is asked at once;
 //! - the kubelet closes the stream, refuses, or agrees and does nothing: it is asked again, after delays from 50 ms to 15 s;
+//! - NVIDIA's plugin for the same resource ends: the kubelet, which asks the one that registered last, is asked anew;
 //! - another process serves the socket: it waits until that one is gone, so that two agents never take turns.
 //!
 //! Known limit: gRPC clients that send a path as `:authority` are turned away by the HTTP/2 library. Kubelets from 1.26 on

@@ -19,7 +19,7 @@ use super::folder::Folder;
 use super::register::{RegisterError, register};
 use super::server::{Blueprint, Server};
 use super::session::{Seen, Session, Streams};
-use super::socket::{Identity, Socket, file_name};
+use super::socket::{Identity, Socket, file_name, peer_name};
 
 /// The kubelet's socket, in the folder of all plugins.
 const KUBELET: &str = "kubelet.sock";
@@ -81,6 +81,7 @@ struct Running {
     blueprint: Blueprint,
     folder: Folder,
     name: String,
+    peer: String,
     server: Server,
     socket: Option<Socket>,
     /// Why there is no socket.
@@ -93,7 +94,8 @@ struct Running {
 impl Running {
     fn new(plugin: DevicePlugin) -> Self {
         let name = file_name(&plugin.resource);
-        let names = [OsString::from(KUBELET), OsString::from(&name)];
+        let peer = peer_name(&plugin.resource);
+        let names = [KUBELET, &name, &peer].map(OsString::from);
         let folder = Folder::new(&plugin.directory, names);
         let (streams, opened) = watch::channel(Streams::default());
         let blueprint = Blueprint { plugin, streams };
@@ -102,6 +104,7 @@ impl Running {
             blueprint,
             folder,
             name,
+            peer,
             server,
             socket: None,
             trouble: None,
@@ -152,8 +155,9 @@ impl Running {
         let kubelet = self.blueprint.plugin.directory.join(KUBELET);
         // Without a socket of one's own there is nothing to register.
         let seen = self.socket.as_ref().and_then(|_socket| Identity::at(&kubelet));
+        let peer = self.blueprint.plugin.directory.join(&self.peer).exists();
         let streams = &self.streams.borrow_and_update().clone();
-        if self.session.step(Seen { now: Instant::now(), kubelet: seen, streams }) {
+        if self.session.step(Seen { now: Instant::now(), kubelet: seen, peer, streams }) {
             // What an earlier kubelet watches would confuse the next.
             self.server.end_streams();
             let (resource, name) = (self.blueprint.plugin.resource.clone(), self.name.clone());

@@ -5,11 +5,11 @@
 //!   Out ────────────────────────────▶ Asking ───────────────▶ Accepted ─────────────────────▶ Watched
 //!    ▲                                  │ refused, silent        │ not opened in time             │ closed
 //!    └────────── after a delay ─────────┴────────────────────────┴────────────────────────────────┘
-//!                                 at once when kubelet.sock is another
+//!                  at once when kubelet.sock is another, or another plugin for the resource has ended
 //! ```
 //!
-//! A kubelet that still watches is never asked again: it ends the *newer* of two sessions of a resource when the older
-//! one closes.
+//! A kubelet that still watches is not asked again before its stream has been ended: it ends the *newer* of two sessions of
+//! a resource when the older one closes.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -40,6 +40,8 @@ pub(super) struct Seen<'a> {
     pub(super) now: Instant,
     /// The kubelet's socket.
     pub(super) kubelet: Option<Identity>,
+    /// Whether another plugin for the same resource is there.
+    pub(super) peer: bool,
     pub(super) streams: &'a Streams,
 }
 
@@ -62,6 +64,8 @@ pub(super) struct Session {
     delay: Duration,
     /// The kubelet's socket when last seen.
     kubelet: Option<Identity>,
+    /// Whether another plugin was there when last looked.
+    peer: bool,
     /// What went wrong last.
     trouble: Option<String>,
     registrations: u64,
@@ -69,7 +73,14 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn new(now: Instant) -> Self {
-        Self { state: State::Out { from: now }, delay: SHORTEST, kubelet: None, trouble: None, registrations: 0 }
+        Self {
+            state: State::Out { from: now },
+            delay: SHORTEST,
+            kubelet: None,
+            peer: false,
+            trouble: None,
+            registrations: 0,
+        }
     }
 
     /// Takes in what is seen. Answers whether the kubelet is to be asked now.
@@ -82,6 +93,7 @@ impl Session {
             }
         }
         self.follow_kubelet(seen);
+        self.follow_peer(seen);
         self.follow_streams(seen);
         match (self.state, seen.kubelet) {
             (State::Out { from }, Some(kubelet)) if seen.now >= from => {
@@ -100,6 +112,15 @@ impl Session {
         };
         if known.is_some() && seen.kubelet.is_some() && known != seen.kubelet {
             self.leave(seen.now, Duration::ZERO, "the kubelet was restarted");
+        }
+    }
+
+    /// A kubelet asks the plugin that registered last. When that one goes, it asks nobody, although it still watches the other.
+    fn follow_peer(&mut self, seen: Seen<'_>) {
+        let has_gone = self.peer && !seen.peer;
+        self.peer = seen.peer;
+        if has_gone && self.watched().is_some() {
+            self.leave(seen.now, Duration::ZERO, "another plugin for the resource has ended");
         }
     }
 

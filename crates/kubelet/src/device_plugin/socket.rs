@@ -50,6 +50,12 @@ pub(super) fn file_name(resource: &ResourceName) -> String {
     format!("{PREFIX}_{:016x}_{kept}{SUFFIX}", fnv1a(resource.0.as_bytes()))
 }
 
+/// The name of the socket of NVIDIA's plugin for a resource, which may be there during a move: `nvidia-gpu.shared.sock`.
+pub(super) fn peer_name(resource: &ResourceName) -> String {
+    let name = resource.0.split_once('/').map_or(resource.0.as_str(), |(_domain, name)| name);
+    format!("nvidia-{name}{SUFFIX}")
+}
+
 /// The 64-bit hash of Fowler, Noll and Vo, 1a: the same on every run and every machine.
 pub(super) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
@@ -188,6 +194,7 @@ mod tests {
     #[test]
     fn names_are_readable_and_never_clash() {
         assert_eq!(name("nvidia.com/gpu.shared"), "cotenant-nvidia.com_gpu.shared.sock");
+        assert_eq!(peer_name(&ResourceName("nvidia.com/gpu.shared".to_owned())), "nvidia-gpu.shared.sock");
         assert_ne!(name("nvidia.com/a_b"), name("nvidia.com/a/b"));
         assert_ne!(name("a.b/c"), name("a.b_c"));
         let long = |end: &str| name(&format!("nvidia.com/{}{end}", "mig-1g.5gb.".repeat(8)));

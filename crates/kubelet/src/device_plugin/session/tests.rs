@@ -15,13 +15,14 @@ struct World {
     session: Session,
     start: Instant,
     kubelet: Option<Identity>,
+    peer: bool,
     streams: Streams,
 }
 
 impl World {
     fn new(kubelet: Option<Identity>) -> Self {
         let start = Instant::now();
-        Self { session: Session::new(start), start, kubelet, streams: Streams::default() }
+        Self { session: Session::new(start), start, kubelet, peer: false, streams: Streams::default() }
     }
 
     fn at(&self, milliseconds: u64) -> Instant {
@@ -31,7 +32,7 @@ impl World {
     /// Whether the kubelet is asked at this time.
     fn asks(&mut self, milliseconds: u64) -> bool {
         let now = self.at(milliseconds);
-        self.session.step(Seen { now, kubelet: self.kubelet, streams: &self.streams })
+        self.session.step(Seen { now, kubelet: self.kubelet, peer: self.peer, streams: &self.streams })
     }
 
     fn answer(&mut self, milliseconds: u64, trouble: Option<&str>) {
@@ -127,6 +128,21 @@ fn a_kubelet_that_watches_is_not_asked_again_when_its_socket_is_gone() {
     world.kubelet = None;
     assert!(!world.asks(1) && !world.asks(1_000_000));
     assert_eq!(world.session.watched(), Some(1));
+}
+
+#[test]
+fn when_another_plugin_for_the_resource_ends_the_kubelet_is_asked_again() {
+    let mut world = World::watched(0, identities()[0]);
+    world.peer = true;
+    assert!(!world.asks(1));
+    assert_eq!(world.session.watched(), Some(1));
+    world.peer = false;
+    assert!(world.asks(2));
+    world.answer(3, Some("no"));
+    world.peer = true;
+    assert!(!world.asks(4));
+    world.peer = false;
+    assert!(!world.asks(5), "there was no session to lose");
 }
 
 #[test]
