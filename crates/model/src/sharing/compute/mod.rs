@@ -18,15 +18,33 @@ mod select;
 pub use mps::{DRIVER_RESERVE, SERVER_RESERVE, default_reserve, maximum_clients};
 pub use problem::{OfferProblem, OfferProblems};
 
-use super::config::Sharing;
-use super::mig::{is_part_of_instance, normalized};
+use std::collections::BTreeMap;
+
+use super::config::{GpuSharing, Sharing};
+use super::mig::{Layout, is_part_of_instance, normalized};
 use super::offer::{Device, DeviceId, Offer, ResourceName, Strategy};
+use crate::GpuUuid;
 use crate::gpu::{Driver, Gpu, MigDevice};
 
 /// The name of whole GPUs, and of MIG devices under `migStrategy: single`.
 const GPU: &str = "nvidia.com/gpu";
 
 impl Offer {
+    /// The MIG layouts that rules of the configuration want, by GPU.
+    #[must_use]
+    pub fn mig_layouts(sharing: &Sharing, gpus: &[Gpu], driver: &Driver) -> BTreeMap<GpuUuid, Layout> {
+        let assigned = rules::assign(&mut draft::Draft::new(sharing, gpus, driver), gpus);
+        let layout = |(gpu, rule): (&Gpu, Option<usize>)| match &sharing.rules.get(rule?)?.sharing {
+            GpuSharing::Mig { layout: Some(layout), .. } => Some((gpu.uuid.clone(), Layout::Enabled(layout.clone()))),
+            GpuSharing::Mig { layout: None, .. }
+            | GpuSharing::Exclusive { .. }
+            | GpuSharing::TimeSlicing { .. }
+            | GpuSharing::Mps { .. }
+            | GpuSharing::MpsClasses { .. } => None,
+        };
+        gpus.iter().zip(assigned).filter_map(layout).collect()
+    }
+
     /// What a node with these GPUs offers under a configuration; the same arguments give the same offer in the same order.
     ///
     /// Shares of MPS on a GPU with `total` memory of which `reserve` is kept back ([`default_reserve`] unless the file says):

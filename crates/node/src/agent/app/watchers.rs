@@ -1,0 +1,335 @@
+//! Tasks that watch one outside world each and tell the dispatcher what happens there.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cotenant_cluster::NodeFacts;
+use cotenant_kubelet::pod_resources;
+use cotenant_model::cause::chain;
+use cotenant_model::gpu::{Gpu, GpuProcess, ProcessList};
+use cotenant_model::sharing::config::Flags;
+use cotenant_model::{Bytes, GpuUuid};
+use cotenant_mps::log::{Entry, LogWatch, News};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, timeout};
+
+use super::hardware::Hardware;
+use super::people::People;
+use super::propose::{Handing, handing, propose};
+use crate::agent::options::Overrides;
+use crate::agent::source::Source;
+use crate::agent::state::event::{Client, Culprit, Event, GpuEvent, Proposal};
+use crate::keeper::client::KeeperClient;
+use crate::keeper::protocol::Happening;
+use crate::usage::attribution::Seen;
+
+/// What the dispatcher hears.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// Something for the state.
+    Event(Event),
+    /// A configuration was read.
+    Wish(Box<Wish>),
+    /// A configuration was read and cannot be had; why.
+    Refused(String),
+    /// The watch of the GPUs saw something.
+    Notice(cotenant_gpu::Notice),
+    /// Who uses how much.
+    Usage(Vec<GpuUsage>),
+    /// The API server asks for the node to be cleaned up.
+    Uninstall,
+    /// Something of the picture has changed outside.
+    Look,
+}
+
+/// What a configuration wants of this node.
+#[derive(Debug)]
+pub(super) struct Wish {
+    pub(super) name: Option<String>,
+    pub(super) flags: Flags,
+    pub(super) gpus: Vec<Gpu>,
+    pub(super) driver: cotenant_model::gpu::Driver,
+    pub(super) handing: Handing,
+    pub(super) proposal: Proposal,
+    pub(super) policy: cotenant_model::sharing::config::AllocationPolicy,
+    pub(super) mount_shm: bool,
+}
+
+/// What is on a GPU.
+#[derive(Debug, Clone)]
+pub(super) struct GpuUsage {
+    pub(super) gpu: GpuUuid,
+    pub(super) used: Option<Bytes>,
+    pub(super) processes: Vec<Seen>,
+}
+
+pub(super) type Tell = mpsc::UnboundedSender<Told>;
+
+/// Tells; at the end of the agent nobody listens.
+pub(super) fn tell(to: &Tell, news: Told) {
+    drop(to.send(news));
+}
+
+pub(super) fn tell_gpu(to: &Tell, gpu: GpuUuid, event: GpuEvent) {
+    tell(to, Told::Event(Event::Gpu(gpu, event)));
+}
+
+/// Reads the configuration whenever its file, the node's labels or the GPUs change.
+pub(super) struct Wishes {
+    pub(super) source: Source,
+    pub(super) overrides: Overrides,
+    pub(super) facts: Option<watch::Receiver<Option<NodeFacts>>>,
+    pub(super) again: watch::Receiver<u64>,
+    pub(super) hardware: Hardware,
+    pub(super) root: PathBuf,
+    pub(super) to: Tell,
+}
+
+/// After a change, before it is read: an editor or the kubelet may still be at it.
+const SETTLE: Duration = Duration::from_millis(100);
+/// A folder that cannot be watched is looked at so often.
+const UNWATCHED: Duration = Duration::from_secs(10);
+
+impl Wishes {
+    pub(super) async fn run(mut self) {
+        let mut last = None;
+        loop {
+            let mut changes = self.source.watch().ok().flatten();
+            let labels = self.labels();
+            let wish = self.wish(labels.0.as_deref(), labels.1.as_deref()).await;
+            match wish {
+                Ok(wish) => {
+                    last = None;
+                    tell(&self.to, Told::Wish(Box::new(wish)));
+                }
+                Err(why) if last.as_ref() != Some(&why) => {
+                    last = Some(why.clone());
+                    tell(&self.to, Told::Refused(why));
+                }
+                Err(_told) => {}
+            }
+            let has_file = self.source.path.is_some();
+            tokio::select! {
+                _ = async { match &mut changes { Some(changes) => changes.next().await, None => {
+                    if has_file { sleep(UNWATCHED).await } else { std::future::pending::<()>().await }
+                    Ok(())
+                } } } => {}
+                () = relabelled(&mut self.facts, &labels) => {}
+                changed = self.again.changed() => if changed.is_err() { return },
+            }
+            sleep(SETTLE).await;
+        }
+    }
+
+    fn labels(&self) -> (Option<String>, Option<String>) {
+        let facts = self.facts.as_ref().map(watch::Receiver::borrow);
+        let facts = facts.as_ref().and_then(|facts| facts.as_ref());
+        let own = |label: Option<&str>| label.map(str::to_owned);
+        (own(facts.and_then(NodeFacts::config)), own(facts.and_then(NodeFacts::mig_config)))
+    }
+
+    async fn wish(&self, label: Option<&str>, mig: Option<&str>) -> Result<Wish, String> {
+        let said = |error: &dyn std::error::Error| chain(error, ": ");
+        let mut read = self.source.read(label).map_err(|error| said(&error))?;
+        for note in &read.sharing.notes {
+            tracing::info!("configuration: {note}");
+        }
+        read.sharing.flags = self.overrides.over(&read.sharing.flags);
+        let (gpus, driver) = self.hardware.inventory().await.map_err(|error| said(&error))?;
+        let proposal = propose(&read.sharing, &gpus, &driver, mig).map_err(|error| said(&error))?;
+        let flags = read.sharing.flags;
+        Ok(Wish {
+            name: read.name,
+            handing: handing(&flags, &gpus, &self.root),
+            policy: flags.allocation,
+            mount_shm: read.sharing.mps.mount_shm,
+            flags,
+            gpus,
+            driver,
+            proposal,
+        })
+    }
+}
+
+/// Waits until the labels that choose a configuration are others.
+async fn relabelled(facts: &mut Option<watch::Receiver<Option<NodeFacts>>>, labels: &(Option<String>, Option<String>)) {
+    let Some(facts) = facts else { return std::future::pending().await };
+    loop {
+        if facts.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        let now = facts.borrow_and_update();
+        let own = |label: Option<&str>| label.map(str::to_owned);
+        let config = own(now.as_ref().and_then(NodeFacts::config));
+        let mig = own(now.as_ref().and_then(NodeFacts::mig_config));
+        if (&config, &mig) != (&labels.0, &labels.1) {
+            return;
+        }
+    }
+}
+
+/// Between two attempts to reach the keeper.
+const KEEPER_PAUSE: Duration = Duration::from_millis(500);
+
+/// Hears of the daemons' deaths.
+pub(super) async fn watch_keeper(keeper: KeeperClient, hardware: Hardware, people: People, to: Tell) {
+    loop {
+        match keeper.watch().await {
+            Ok((kept, mut happenings)) => {
+                let living: BTreeSet<GpuUuid> =
+                    kept.into_iter().filter(|kept| kept.pid.is_some()).map(|kept| kept.gpu).collect();
+                tell(&to, Told::Event(Event::KeeperUp(living)));
+                loop {
+                    match happenings.next().await {
+                        Ok(Happening::Died { gpu, how }) => {
+                            let clients = mps_clients(&hardware, &people, gpu.clone()).await;
+                            tell_gpu(&to, gpu, GpuEvent::DaemonDown { how, clients });
+                        }
+                        Ok(Happening::Started(_) | Happening::Stopped { .. }) => {}
+                        Err(error) => {
+                            tell(&to, Told::Event(Event::KeeperDown(chain(&error, ": "))));
+                            break;
+                        }
+                    }
+                }
+            }
+            Err(error) => tell(&to, Told::Event(Event::KeeperDown(chain(&error, ": ")))),
+        }
+        sleep(KEEPER_PAUSE).await;
+    }
+}
+
+/// MPS clients of a GPU, as the driver names them.
+pub(super) async fn mps_clients(hardware: &Hardware, people: &People, gpu: GpuUuid) -> Vec<Client> {
+    let processes = hardware.processes(gpu).await.unwrap_or_default();
+    let clients = processes.iter().filter(|process| process.list == ProcessList::MpsClient);
+    clients.filter_map(|client| people.client(client.pid, None)).collect()
+}
+
+/// Between two attempts to follow a log whose folder is not there yet.
+const LOG_PAUSE: Duration = Duration::from_secs(1);
+
+/// Follows the logs of a GPU's control daemon.
+pub(super) async fn watch_log(gpu: GpuUuid, folder: PathBuf, people: People, to: Tell) {
+    loop {
+        if let Err(error) = follow_log(&gpu, &folder, &people, &to).await
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%gpu, %error, "the logs of an MPS control daemon cannot be followed");
+        }
+        sleep(LOG_PAUSE).await;
+    }
+}
+
+async fn follow_log(gpu: &GpuUuid, folder: &Path, people: &People, to: &Tell) -> io::Result<()> {
+    let mut log = LogWatch::open(folder)?;
+    #[expect(deprecated, reason = "the descriptor is owned, and so open, as long as it is registered")]
+    // The watch wakes through a descriptor of its own, so that it can be read meanwhile.
+    let wakes = AsyncFd::new(log.as_fd().try_clone_to_owned()?)?;
+    loop {
+        wakes.readable().await?.clear_ready();
+        report(gpu, &log.read()?, people, to);
+    }
+}
+
+fn report(gpu: &GpuUuid, news: &News, people: &People, to: &Tell) {
+    let (mut named, mut affected, mut sign) = (None, Vec::new(), news.gap);
+    for line in &news.lines {
+        match &line.entry {
+            // The cgroup is read while the process lives.
+            Entry::ClientConnected { client, .. } => drop(people.holder(*client)),
+            Entry::Fault { named: client } => named = Some(*client),
+            Entry::Affected { client } => affected.extend(people.client(*client, Some(line.pid))),
+            Entry::LogBroken | Entry::FaultCleared | Entry::ServerEnded { .. } | Entry::ServerFailed => sign = true,
+            Entry::DaemonStarted
+            | Entry::DaemonExits
+            | Entry::ClientAsks { .. }
+            | Entry::ClientLeft { .. }
+            | Entry::ClientRefused { .. }
+            | Entry::ClientAskedToLeave { .. }
+            | Entry::ServerStarts { .. }
+            | Entry::ServerReady { .. }
+            | Entry::ServerBusy { .. }
+            | Entry::UserRefused { .. }
+            | Entry::MemoryLimit { .. }
+            | Entry::NotPermitted => {}
+        }
+    }
+    if named.is_some() || !affected.is_empty() {
+        let culprit = named.map(|pid| Culprit { pid, command: command(pid), holder: people.holder(pid) });
+        tell_gpu(to, gpu.clone(), GpuEvent::Reported { culprit, affected });
+    } else if sign {
+        tell_gpu(to, gpu.clone(), GpuEvent::Reported { culprit: None, affected: Vec::new() });
+    }
+}
+
+fn command(pid: u32) -> Option<String> {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).ok().map(|name| name.trim().to_owned())
+}
+
+/// How often the kubelet is asked who holds what: while somebody waits for the answer, and else.
+const HOLDERS_SOON: Duration = Duration::from_secs(1);
+const HOLDERS_LATER: Duration = Duration::from_secs(15);
+
+/// Asks the kubelet who holds which device.
+pub(super) async fn watch_holders(socket: PathBuf, people: People, mut wanted: watch::Receiver<bool>, to: Tell) {
+    let mut told: Option<String> = None;
+    let mut last = None;
+    loop {
+        let soon = *wanted.borrow_and_update();
+        match pod_resources::list(&socket).await {
+            Ok(list) => {
+                told = None;
+                let holders = people.holders(list);
+                if soon || last.as_ref() != Some(&holders) {
+                    tell(&to, Told::Event(Event::Holders(holders.clone())));
+                    last = Some(holders);
+                }
+            }
+            Err(error) => {
+                let why = chain(&error, ": ");
+                if told.as_ref() != Some(&why) {
+                    tracing::warn!("{why}");
+                    told = Some(why);
+                }
+            }
+        }
+        let pause = if soon { HOLDERS_SOON } else { HOLDERS_LATER };
+        if timeout(pause, wanted.changed()).await.is_ok_and(|changed| changed.is_err()) {
+            return;
+        }
+        if !soon {
+            // A wish that has just come: not twice at once.
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// How often the use of GPUs is read.
+const USAGE: Duration = Duration::from_secs(10);
+
+/// Reads who uses how much of the GPUs.
+pub(super) async fn watch_usage(
+    hardware: Hardware,
+    people: People,
+    gpus: watch::Receiver<Arc<Vec<GpuUuid>>>,
+    to: Tell,
+) {
+    loop {
+        let all = Arc::clone(&gpus.borrow());
+        let mut usage = Vec::with_capacity(all.len());
+        for gpu in all.iter() {
+            let Ok(processes) = hardware.processes(gpu.clone()).await else { continue };
+            let seen = |process: GpuProcess| Seen { holder: people.holder(process.pid), process, warnings: Vec::new() };
+            let processes = processes.into_iter().map(seen).collect();
+            usage.push(GpuUsage { gpu: gpu.clone(), used: hardware.memory_used(gpu.clone()).await, processes });
+        }
+        tell(&to, Told::Usage(usage));
+        sleep(USAGE).await;
+    }
+}
