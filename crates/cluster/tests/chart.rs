@@ -227,6 +227,27 @@ fn notes(helm: &Path, file: &Path) -> String {
 }
 
 #[test]
+fn the_schema_knows_every_key_of_the_values_and_no_other() {
+    let read = |name: &str| std::fs::read_to_string(Path::new(CHART).join(name)).expect("a file of the chart");
+    let schema: Value = serde_json::from_str(&read("values.schema.json")).expect("JSON");
+    let values: Value = serde_saphyr::from_str(&read("values.yaml")).expect("YAML");
+    let keys = |value: &Value| value.as_object().expect("a mapping").keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&schema["properties"]), keys(&values));
+    for section in ["config", "image", "cdi", "labels", "keeper", "metrics", "uninstall", "nodePolicy"] {
+        assert_eq!(keys(&schema["properties"][section]["properties"]), keys(&values[section]), "{section}");
+    }
+}
+
+#[test]
+fn helm_refuses_values_of_the_wrong_type_as_the_program_does() {
+    let Some(helm) = helm() else { return };
+    for wrong in ["metrics.port=high", "migStrategy=some", "mps.root=relative", "devicePlugin=yes"] {
+        let error = render(&helm, &[], &["--set", wrong]).expect_err(wrong);
+        assert!(error.contains("values don't meet the specifications"), "{wrong}: {error}");
+    }
+}
+
+#[test]
 fn the_versions_of_chart_and_program_are_one() {
     let chart = std::fs::read_to_string(Path::new(CHART).join("Chart.yaml")).expect("Chart.yaml");
     let chart: Value = serde_saphyr::from_str(&chart).expect("YAML");

@@ -3,14 +3,16 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
+mod until;
 
 use cotenant_cluster::{Client, LabelChange, LabelKeeper, Labels, NodeWatch};
 use cotenant_testkit::api_server::{Answer, ApiServer};
 use serde_json::{Value, json};
-use support::{NODES, cluster, node, until};
+use support::{NODES, cluster, node};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use until::until;
 
 fn labels(pairs: &[(&str, &str)]) -> Labels {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()

@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
+mod until;
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -11,9 +12,10 @@ use cotenant_cluster::uninstall::{ANNOTATION, Installation, NodeOutcome, NodeUni
 use cotenant_cluster::{Client, Event, EventKind, EventReporter, Events, Eviction, Labels, NodeWatch, Pod, Regarding};
 use cotenant_testkit::api_server::{Answer, ApiServer};
 use serde_json::{Value, json};
-use support::{NODES, cluster, node, until};
+use support::{NODES, cluster, node};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use until::until;
 
 const PODS: &str = "/api/v1/namespaces/ai/pods";
 const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/ai/events";

@@ -3,16 +3,18 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
+mod until;
 
 use std::net::TcpListener;
 
 use cotenant_cluster::{Client, NodeFacts, NodeWatch, PodWatch, Reachability, Source};
 use cotenant_testkit::api_server::Answer;
 use serde_json::{Value, json};
-use support::{NODES, cluster, node, until};
+use support::{NODES, cluster, node};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use until::until;
 
 const PODS: &str = "/api/v1/namespaces/ai/pods";
 

@@ -57,13 +57,16 @@ impl Client {
         match self.call(action, request).await {
             Ok(_status) => Ok(Eviction::Accepted),
             Err(error) if error.is_not_found() => Ok(Eviction::Gone),
-            Err(ApiError::Refused { code: 409, message, .. }) if message.contains("UID in precondition") => {
-                Ok(Eviction::Gone)
-            }
+            Err(ApiError::Refused { code: 409, message, .. }) if is_another(&message) => Ok(Eviction::Gone),
             Err(ApiError::Refused { code: 429, message, retry_after, .. }) => {
                 Ok(Eviction::Blocked { why: message, retry_after })
             }
             Err(error) => Err(error),
         }
     }
+}
+
+/// Whether a conflict is about the UID: the API server has two ways to say so, and other conflicts.
+fn is_another(message: &str) -> bool {
+    message.contains("UID in precondition") || message.contains("UID in the precondition")
 }

@@ -1,7 +1,5 @@
 //! A client on a fake API server.
 
-use std::time::Duration;
-
 use cotenant_cluster::{Client, Source};
 use cotenant_testkit::api_server::ApiServer;
 use serde_json::{Value, json};
@@ -22,15 +20,4 @@ pub(crate) async fn cluster() -> (ApiServer, Client) {
 /// A node with these labels.
 pub(crate) fn node(name: &str, labels: &Value) -> Value {
     json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}})
-}
-
-/// Waits for `done` at most twenty seconds.
-pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut done: impl FnMut() -> F) {
-    for _try in 0..400 {
-        if done().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("not within twenty seconds: {what}");
 }

@@ -137,7 +137,10 @@ fn evict(store: &mut Store, target: &Target, eviction: &Value) -> Response {
     let wanted = &eviction["deleteOptions"]["preconditions"]["uid"];
     let uid = &pod["metadata"]["uid"];
     if !wanted.is_null() && wanted != uid {
-        let message = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}");
+        let message = format!(
+            "Operation cannot be fulfilled on Pod \"{name}\": the UID in the precondition ({wanted}) does not match the \
+             UID in record ({uid}). The object might have been deleted and then recreated"
+        );
         return refuse(409, "Conflict", &message);
     }
     pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
