@@ -22,7 +22,7 @@ pub const CLIENT: &str = "cotenant.dev/client:e2e";
 /// The image of the program itself.
 pub const COTENANT: &str = "cotenant.dev/cotenant:e2e";
 
-/// A static shell and tools (Debian's busybox-static).
+/// A shell and tools (Debian's busybox-static).
 const BUSYBOX: &str = "/bin/busybox";
 const TOOLS: [&str; 18] = [
     "sh", "cat", "env", "sleep", "nc", "ls", "mount", "id", "kill", "ps", "touch", "rm", "mkdir", "stat", "grep",
@@ -42,7 +42,7 @@ struct Content<'a> {
     name: &'a str,
     /// Programs of this host and where the image has them; debug information is left out.
     programs: &'a [(PathBuf, &'a str)],
-    /// Names in `/bin` for the static shell; none means that there is no shell.
+    /// Names in `/bin` for the shell and its tools; none means that there is no shell.
     tools: &'a [&'a str],
     entrypoint: &'a [&'a str],
 }
@@ -146,7 +146,11 @@ fn fill(root: &Path, content: &Content<'_>) -> anyhow::Result<()> {
         run(command("strip").arg("--strip-debug").arg("-o").arg(&target).arg(program), LIMIT)?;
     }
     if !content.tools.is_empty() {
-        copy(Path::new(BUSYBOX), &root.join("bin/busybox")).context("is Debian's busybox-static installed?")?;
+        // A static one has none.
+        for library in libraries(Path::new(BUSYBOX)).context("is Debian's busybox-static installed?")? {
+            copy(&library, &inside(root, &library))?;
+        }
+        copy(Path::new(BUSYBOX), &root.join("bin/busybox"))?;
     }
     for tool in content.tools {
         symlink("busybox", root.join("bin").join(tool))?;
@@ -170,8 +174,11 @@ fn copy(source: &Path, target: &Path) -> anyhow::Result<()> {
 /// The loader and shared libraries that a program of this host is linked with.
 fn libraries(program: &Path) -> anyhow::Result<Vec<PathBuf>> {
     anyhow::ensure!(program.is_file(), "{} is not built", program.display());
-    let told = run(command("ldd").arg(program), LIMIT)?;
-    told.lines().filter_map(library).collect()
+    match run(command("ldd").arg(program), LIMIT) {
+        Ok(told) => told.lines().filter_map(library).collect(),
+        Err(error) if error.to_string().contains("not a dynamic executable") => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }
 
 /// The file that a line of `ldd` names; a line about a missing library is an error.
@@ -193,6 +200,7 @@ mod tests {
         assert_eq!(named("\t/lib64/ld-linux-x86-64.so.2 (0x00007f)"), Some("/lib64/ld-linux-x86-64.so.2".to_owned()));
         assert_eq!(named("\tlinux-vdso.so.1 (0x00007f)"), None);
         assert!(library("\tlibcuda.so.1 => not found").unwrap().is_err());
+        assert!(libraries(Path::new("/bin/busybox")).is_ok());
     }
 
     #[test]

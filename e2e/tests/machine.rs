@@ -90,7 +90,7 @@ fn a_machine_whose_harness_was_killed_can_be_ended_by_another() {
     let program = env!("CARGO_BIN_EXE_e2e-machine");
     // The shell stands for the harness, and is killed when the machine is there.
     let script = format!("unshare -m -n -p -i -u -f --kill-child=SIGKILL {program} {} & wait", folder.path().display());
-    let mut harness = command("sh").args(["-c", &script]).spawn().unwrap();
+    let mut harness = command("sh").args(["-c", &script]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let machine = until("the machine", SOON, || Machine::attach(folder.path())).unwrap();
     until("its parts", SOON, || machine.parts()).unwrap();
     harness.kill().unwrap();
@@ -108,7 +108,7 @@ fn a_machine_whose_harness_is_gone_before_it_is_ready_does_not_stay() {
     fs::write(folder.path().join("machine.json"), serde_json::to_vec(&specification()).unwrap()).unwrap();
     let mut unshare = command("unshare");
     unshare.args(["-m", "-n", "-p", "-i", "-u", "-f", "--kill-child=SIGKILL", env!("CARGO_BIN_EXE_e2e-machine")]);
-    let mut child = unshare.arg(folder.path()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = unshare.arg(folder.path()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     drop(child.stdout.take());
     assert!(!child.wait().unwrap().success());
     assert!(Machine::attach(folder.path()).is_err());

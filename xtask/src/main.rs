@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "what a chore has to say is its result")]
 
 mod check;
+mod cluster;
 mod ollama;
 mod ptx;
 mod schema;
@@ -32,6 +33,10 @@ enum Chore {
     Wire(wire::Arguments),
     /// Build a real Ollama and its small model into the cache.
     Ollama(ollama::Arguments),
+    /// Bring a real Kubernetes with simulated GPUs up on this machine, or down.
+    Cluster(cluster::Arguments),
+    /// Run the tests that need a real Kubernetes, on one of their own.
+    E2e(cluster::TestArguments),
     /// Run every check and every test, as CI does.
     Test(test::Arguments),
 }
@@ -53,6 +58,8 @@ fn run(chore: Chore) -> anyhow::Result<ExitCode> {
         Chore::Schema(arguments) => schema::run(&arguments)?,
         Chore::Wire(arguments) => wire::run(&arguments)?,
         Chore::Ollama(arguments) => ollama::run(&arguments)?,
+        Chore::Cluster(arguments) => return cluster::run(&arguments),
+        Chore::E2e(arguments) => return cluster::test(&arguments),
         Chore::Test(arguments) => return Ok(test::run(&arguments)),
     }
     Ok(ExitCode::SUCCESS)

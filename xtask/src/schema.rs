@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, bail, ensure};
 use cotenant_model::document;
 use cotenant_model::run::Run;
+use cotenant_model::sharing::Sharing;
 use cotenant_model::workload::Workload;
 
 /// Arguments.
@@ -42,10 +43,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 /// The schemas of the files that the program reads and writes.
-fn schemas() -> anyhow::Result<[Generated; 2]> {
+fn schemas() -> anyhow::Result<[Generated; 3]> {
     let pretty = |schema: &serde_json::Value| serde_json::to_string_pretty(schema).map(|text| text + "\n");
     Ok([
         Generated { path: "schemas/workload.schema.json", text: pretty(&Workload::schema())? },
+        Generated { path: "schemas/node-config.schema.json", text: pretty(&Sharing::schema())? },
         Generated { path: "schemas/run.schema.json", text: pretty(&document::schema::<Run>())? },
     ])
 }
@@ -85,8 +87,8 @@ mod tests {
     fn a_changed_or_missing_file_is_stale() {
         let root = tempfile::tempdir().expect("folder");
         let files = schemas().expect("schemas");
-        assert_eq!(stale(root.path(), &files).len(), 2);
-        assert_eq!(write(root.path(), &files).expect("written").len(), 2);
+        assert_eq!(stale(root.path(), &files).len(), 3);
+        assert_eq!(write(root.path(), &files).expect("written").len(), 3);
         assert_eq!(stale(root.path(), &files), Vec::<PathBuf>::new());
         let changed = root.path().join("schemas/run.schema.json");
         fs::write(&changed, "{}").expect("changed");

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every check and every test, in the order in which they fail fastest.
 
 mod step;
-mod system;
+pub(crate) mod system;
 
 use std::fmt;
 use std::process::{Command, ExitCode};
@@ -12,7 +12,7 @@ use step::{Ended, Outcome, Step};
 /// Arguments.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Leave out what takes minutes: the real Ollama, the recompiled kernels and the pages of documentation.
+    /// Leave out what takes minutes: the real Ollama and Kubernetes, the recompiled kernels, the pages of documentation.
     #[arg(long)]
     quick: bool,
     /// Install nothing; what a missing program would have tested is skipped.
@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
 
 /// Runs every step, whatever the others do, and ends with their count.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
-    let missing = system::prepare(!arguments.no_install);
+    let missing = system::prepare(!arguments.no_install, &[]);
     let ended: Vec<Ended> = steps(&missing)
         .into_iter()
         .map(|step| if arguments.quick && step.slow { step.skip("left out by --quick") } else { step.run() })
@@ -53,10 +53,15 @@ fn steps(missing: &[system::Missing]) -> Vec<Step> {
         ),
         Step::new("examples in the documentation", cargo(&["test", "--workspace", "--doc"])),
         Step::new("pages of documentation", documentation()).slow(),
+        Step::new("a real Kubernetes, with simulated GPUs", chore(&["e2e", "--no-install"]))
+            .slow()
+            .needs(lacks(&system::cluster_programs()))
+            .only_if(system::is_root(), "only root may make the namespaces of its machines"),
     ]
 }
 
-fn cargo(arguments: &[&str]) -> Command {
+/// Cargo in the root of the repository.
+pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = step::command(&std::env::var("CARGO").unwrap_or_else(|_unset| "cargo".to_owned()));
     command.args(arguments).current_dir(crate::repository());
     command

@@ -11,8 +11,8 @@ pub(super) struct Step {
     command: Command,
     /// Whether it takes minutes.
     pub(super) slow: bool,
-    /// A program that it needs and that is not there.
-    missing: Option<&'static str>,
+    /// Why it cannot run.
+    obstacle: Option<String>,
 }
 
 /// A step that is over.
@@ -58,15 +58,22 @@ impl fmt::Display for Outcome {
 
 impl Step {
     pub(super) fn new(name: &'static str, command: Command) -> Self {
-        Self { name, command, slow: false, missing: None }
+        Self { name, command, slow: false, obstacle: None }
     }
 
     pub(super) fn slow(self) -> Self {
         Self { slow: true, ..self }
     }
 
-    pub(super) fn needs(self, missing: Option<&'static str>) -> Self {
-        Self { missing, ..self }
+    /// Needs a program; `missing` names it where it is not there.
+    pub(super) fn needs(self, missing: Option<&str>) -> Self {
+        let obstacle = missing.map(|program| format!("`{program}` is not installed"));
+        Self { obstacle: self.obstacle.or(obstacle), ..self }
+    }
+
+    /// Needs that something holds; `why` says what is wrong where it does not.
+    pub(super) fn only_if(self, holds: bool, why: &str) -> Self {
+        Self { obstacle: self.obstacle.or_else(|| (!holds).then(|| why.to_owned())), ..self }
     }
 
     pub(super) fn skip(&self, why: &str) -> Ended {
@@ -77,8 +84,8 @@ impl Step {
     /// Runs the command in sight of the terminal and waits for it.
     #[expect(clippy::disallowed_methods, reason = "a step is timed for its summary line; no run of a GPU is measured")]
     pub(super) fn run(mut self) -> Ended {
-        if let Some(program) = self.missing {
-            return self.skip(&format!("`{program}` is not installed"));
+        if let Some(obstacle) = &self.obstacle {
+            return self.skip(obstacle);
         }
         println!("\n== {}", self.name);
         let start = Instant::now();
@@ -105,6 +112,8 @@ mod tests {
     fn a_step_ends_as_its_command_does() {
         assert_eq!(Step::new("good", command("true")).run().outcome, Outcome::Passed);
         assert_eq!(Step::new("bad", command("false")).run().outcome, Outcome::Failed("exit status: 1".to_owned()));
+        let barred = Step::new("barred", command("true")).only_if(true, "not said").only_if(false, "no way");
+        assert_eq!(barred.run().outcome, Outcome::Skipped("no way".to_owned()));
         let absent = Step::new("absent", command("/nonexistent/program")).run().outcome;
         assert!(matches!(absent, Outcome::Failed(why) if why.contains("/nonexistent/program did not start")));
     }

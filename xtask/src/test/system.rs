@@ -12,7 +12,7 @@ struct Requirement {
     present: fn() -> bool,
 }
 
-const REQUIREMENTS: [Requirement; 4] = [
+const REQUIREMENTS: [Requirement; 12] = [
     Requirement {
         program: "chromium",
         packages: &["chromium"],
@@ -30,28 +30,51 @@ const REQUIREMENTS: [Requirement; 4] = [
         program: "go",
         // Not Debian's: before 1.21 Go could not fetch the newer version that Ollama's source asks for.
         packages: &[],
-        tests: "a real Ollama (it takes Go 1.21 or newer, from https://go.dev/dl)",
+        tests: "a real Ollama, a real Kubernetes (they take Go 1.21 or newer, from https://go.dev/dl)",
         present: || answer("go", &["version"]).is_some_and(|answer| fetches_its_toolchain(&answer)),
     },
+    cluster("etcd", &["etcd-server"], || has("etcd")),
+    cluster("containerd", &["containerd"], || has("containerd") && has("ctr")),
+    cluster("runc", &["runc"], || has("runc")),
+    cluster("CNI plugins", &["containernetworking-plugins"], || is_program(Path::new("/usr/lib/cni/ptp"))),
+    cluster("iptables", &["iptables"], || has("iptables")),
+    cluster("ip", &["iproute2"], || has("ip")),
+    cluster("busybox", &["busybox-static"], || is_program(Path::new("/bin/busybox"))),
+    cluster("strip", &["binutils"], || has("strip")),
 ];
+
+/// What a real Kubernetes is made of besides Go modules.
+const CLUSTER: &str = "a real Kubernetes";
+
+/// Names of all that a real Kubernetes needs.
+pub(crate) fn cluster_programs() -> Vec<&'static str> {
+    let own = REQUIREMENTS.iter().filter(|requirement| requirement.tests == CLUSTER);
+    own.map(|requirement| requirement.program).chain(["go"]).collect()
+}
+
+const fn cluster(program: &'static str, packages: &'static [&'static str], present: fn() -> bool) -> Requirement {
+    Requirement { program, packages, tests: CLUSTER, present }
+}
 
 /// A program that is not there and could not be installed.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Missing {
-    pub(super) program: &'static str,
+pub(crate) struct Missing {
+    pub(crate) program: &'static str,
     /// What it would have tested.
-    pub(super) tests: &'static str,
+    pub(crate) tests: &'static str,
 }
 
-/// Installs what is missing where that is possible, and says what is missing still.
-pub(super) fn prepare(install: bool) -> Vec<Missing> {
-    let absent = || REQUIREMENTS.iter().filter(|requirement| !(requirement.present)());
+/// Installs what is missing where that is possible, and says what is missing still. Without names it is about everything.
+pub(crate) fn prepare(install: bool, programs: &[&str]) -> Vec<Missing> {
+    let wanted = |one: &&Requirement| programs.is_empty() || programs.contains(&one.program);
+    let absent = || REQUIREMENTS.iter().filter(wanted).filter(|requirement| !(requirement.present)());
     let packages: Vec<&str> = absent().flat_map(|requirement| requirement.packages).copied().collect();
-    if install && !packages.is_empty() && may_install() {
+    if install && !packages.is_empty() && is_root() && has("apt-get") {
         println!("== installing {} (needed by some tests)", packages.join(", "));
-        let (update, mut add) = (["update", "--quiet"], vec!["install", "--yes", "--quiet", "--no-install-recommends"]);
+        // Another containerd, Docker's for one, must not be removed for Debian's.
+        let mut add = vec!["install", "--yes", "--quiet", "--no-install-recommends", "--no-remove"];
         add.extend(&packages);
-        if !(succeeds("apt-get", &update) && succeeds("apt-get", &add)) {
+        if !(succeeds("apt-get", &["update", "--quiet"]) && succeeds("apt-get", &add)) {
             println!("== the packages could not be installed");
         }
     }
@@ -62,9 +85,9 @@ pub(super) fn prepare(install: bool) -> Vec<Missing> {
     missing
 }
 
-/// Whether this is root on a system with Debian's packages.
-fn may_install() -> bool {
-    has("apt-get") && succeeds("sh", &["-c", "test \"$(id -u)\" = 0"])
+/// Whether this is root.
+pub(crate) fn is_root() -> bool {
+    succeeds("sh", &["-c", "test \"$(id -u)\" = 0"])
 }
 
 /// Whether a program stands in one of the folders of `PATH`.
@@ -81,7 +104,8 @@ fn is_program(path: &Path) -> bool {
 /// Runs a program in sight of the terminal.
 fn succeeds(program: &str, arguments: &[&str]) -> bool {
     let mut command = step::command(program);
-    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+    // No server that a package brings is to be started: systemd then does as in a change root.
+    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").env("SYSTEMD_OFFLINE", "1");
     command.status().is_ok_and(|status| status.success())
 }
 
@@ -120,8 +144,9 @@ mod tests {
 
     #[test]
     fn nothing_is_installed_unless_allowed() {
-        let missing = prepare(false);
+        let missing = prepare(false, &[]);
         assert!(missing.iter().all(|one| !one.tests.is_empty()));
         assert!(!missing.iter().any(|one| one.program == "sh"));
+        assert_eq!(prepare(false, &["no-program-has-this-name"]), []);
     }
 }
