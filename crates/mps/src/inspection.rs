@@ -31,8 +31,9 @@ pub struct Share {
 /// Something in a client's environment that breaks or widens its share.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Deviation {
-    /// `CUDA_MPS_PINNED_DEVICE_MEM_LIMIT` names a GPU that the process does not see: the driver drops every memory limit of the
-    /// process without a word, the daemon's default too (seen on driver 580).
+    /// `CUDA_MPS_PINNED_DEVICE_MEM_LIMIT` names a GPU that the process does not see, or cannot be read: the driver drops every
+    /// memory limit of the process without a word, the daemon's default too (seen on driver 580 with `0=1G,1=1G`, `all`,
+    /// `GPU-=1G` and `0=much`).
     LimitsDropped {
         /// The entry.
         entry: String,
@@ -123,14 +124,18 @@ fn is_own(device: &str, share: &Share) -> bool {
 }
 
 fn inspect_memory(value: Option<&str>, share: &Share) -> Vec<Deviation> {
-    let entries: Vec<&str> = value.into_iter().flat_map(|value| value.split(',')).map(str::trim).collect();
-    let dropped = entries.iter().find(|entry| !is_own(entry.split('=').next().unwrap_or_default(), share));
-    if let Some(entry) = dropped {
-        return vec![Deviation::LimitsDropped { entry: excerpt(entry) }];
+    let entries = value.into_iter().flat_map(|value| value.split(',')).map(str::trim).filter(|entry| !entry.is_empty());
+    let mut limits = Vec::new();
+    for entry in entries {
+        let limit = entry.split_once('=').filter(|(device, _)| is_own(device, share));
+        match limit.and_then(|(_, limit)| parse_memory(limit)) {
+            Some(limit) => limits.push(limit),
+            None => return vec![Deviation::LimitsDropped { entry: excerpt(entry) }],
+        }
     }
     let Some(given) = share.memory else { return Vec::new() };
-    // The last entry of a device counts; the largest is the careful reading.
-    let limit = entries.iter().filter_map(|entry| parse_memory(entry.split_once('=')?.1)).max();
+    // The smallest of several entries holds (seen on driver 580).
+    let limit = limits.into_iter().min();
     let within = limit.is_some_and(|limit| limit <= given);
     if within { Vec::new() } else { vec![Deviation::MoreMemory { limit, share: given }] }
 }
@@ -173,7 +178,7 @@ mod tests {
     fn a_client_as_the_node_made_it_or_with_tighter_limits_is_in_order() {
         assert_eq!(changed(&[]), []);
         let tighter = [
-            ("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", "GPU-f729=1G"),
+            ("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", "GPU-f729=1G,0=9G,"),
             ("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", "12.5"),
             ("CUDA_VISIBLE_DEVICES", GPU),
             ("CUDA_MPS_PIPE_DIRECTORY", "/mps/nvidia.com/gpu/pipe/"),
@@ -182,8 +187,8 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_for_a_gpu_that_is_not_seen_is_found_in_every_spelling() {
-        for limit in ["0=2G,1=2G", "1=2G", "0=1G, GPU-0000=1G", "0=1G,", "GPU-=1G", "all"] {
+    fn an_entry_for_a_gpu_that_is_not_seen_or_that_cannot_be_read_is_found_in_every_spelling() {
+        for limit in ["0=2G,1=2G", "1=2G", "0=1G, GPU-0000=1G", "GPU-=1G", "all", "0=much", "0=1G,0"] {
             let found = changed(&[("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", limit)]);
             assert!(matches!(found.as_slice(), [Deviation::LimitsDropped { .. }]), "{limit}: {found:?}");
         }
@@ -192,9 +197,7 @@ mod tests {
     #[test]
     fn wider_missing_and_unreadable_limits_are_found() {
         let share = Bytes::mebibytes(2048);
-        for (value, limit) in
-            [("0=4G", Some(Bytes(4 << 30))), ("", None), ("0=much", None), ("0=1G,0=3G", Some(Bytes(3 << 30)))]
-        {
+        for (value, limit) in [("0=4G", Some(Bytes(4 << 30))), ("", None), ("0=5G,0=3G", Some(Bytes(3 << 30)))] {
             let found = changed(&[("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", value)]);
             assert_eq!(found, [Deviation::MoreMemory { limit, share }], "{value}");
         }

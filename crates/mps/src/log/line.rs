@@ -93,8 +93,9 @@ pub enum Entry {
         /// The user.
         user: u32,
     },
-    /// A fatal fault has come. The client named is **not** known to be the one that made it: on driver 580 it is the first of the
-    /// server's list, in seven faults of seven.
+    /// A fatal fault has come. The client named is **not** known to be the one that made it: on driver 580, of several clients
+    /// with work on the GPU, it was the first to have connected in seven faults of seven; beside idle ones it was the right
+    /// one.
     Fault {
         /// The client named.
         named: u32,
@@ -111,16 +112,27 @@ pub enum Entry {
         /// In bytes.
         bytes: u64,
     },
+    /// The daemon will log nothing more: a client has written into its log pipe what is no log (seen on driver 580; every client
+    /// can). It serves and answers as before, so that only asking tells how it is.
+    LogBroken,
     /// A client may not do what it asked: another user gave an order that only the daemon's user and root may give, or
     /// (protocol 3) a server of another user.
     NotPermitted,
 }
+
+/// How the daemon says no to a user.
+const REFUSALS: [&str; 3] = ["Insufficient privileges", "Not enough privilege", "Unable to accept privil"];
+/// What the daemon writes, without any head, when its log pipe is broken.
+const RECORDER_ERROR: &str = "CUDA MPS log recorder error";
 
 /// Reads a line; `None` where it means nothing here, or is none of a log.
 ///
 /// The message must begin as the real one: a reply or a command that the daemon quotes is not taken for its own words.
 #[must_use]
 pub fn parse_line(line: &str) -> Option<Line> {
+    if line.trim_end() == RECORDER_ERROR {
+        return Some(Line { role: Role::Control, pid: 0, entry: Entry::LogBroken });
+    }
     let (head, message) = line.trim_end().strip_prefix('[')?.split_once("] ")?;
     // Date, time, role (`Legacy Server` is two words), process id.
     let mut words = head.split_ascii_whitespace().rev();
@@ -164,10 +176,7 @@ fn parse_control(message: &str) -> Option<Entry> {
         Some(Entry::DaemonStarted)
     } else if starts("Exit with status") {
         Some(Entry::DaemonExits)
-    } else if starts("Insufficient privileges")
-        || starts("Unable to accept privil")
-        || message.contains("NOT_PERMITTED")
-    {
+    } else if REFUSALS.iter().any(|text| starts(text)) || message.contains("NOT_PERMITTED") {
         Some(Entry::NotPermitted)
     } else {
         None
@@ -289,10 +298,13 @@ mod tests {
             ("Destroy server context on device 0 (NVIDIA H100 80GB HBM3)", Entry::FaultCleared),
             ("Device pinned memory limit for device 0 set to 0x240000000 bytes", Entry::MemoryLimit { bytes: 9 << 30 }),
             ("C:Insufficient privileges for UID 1000. Control deamon settings …", Entry::NotPermitted),
+            ("C:Not enough privilege to execute quit command", Entry::NotPermitted),
         ];
         for (line, wanted) in lines {
             assert_eq!(entry(line), Some(wanted), "{line}");
         }
+        let broken = parse_line("CUDA MPS log recorder error").map(|line| line.entry);
+        assert_eq!(broken, Some(Entry::LogBroken));
         let two_words = "[2024-04-29 11:22:10.441 Legacy Server   425] Failed to start : invalid argument";
         assert_eq!(
             parse_line(two_words).map(|line| (line.role, line.entry)),

@@ -359,6 +359,7 @@ fn own_user() -> u32 {
 fn a_client_of_another_user_waits_for_the_first_ones_and_in_multi_user_mode_does_not() {
     let other = own_user() + 1000;
     let stage = Stage::new(&Script::default());
+    fs::set_permissions(stage.root.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let daemon = stage.start();
     let mut watch = LogWatch::open(&stage.place().log()).unwrap();
     let first = stage.client(4711);
@@ -417,11 +418,15 @@ fn a_root_that_cannot_be_made_is_named() {
 }
 
 #[test]
-fn a_closed_parent_is_told_although_the_daemon_starts() {
+fn a_closed_parent_is_told_before_clients_of_other_users_fail_by_it() {
     let stage = Stage::new(&Script::default());
     // As `/run/nvidia` is on some systems.
     fs::set_permissions(stage.root.path(), fs::Permissions::from_mode(0o700)).unwrap();
     let daemon = stage.start();
+    let mut watch = LogWatch::open(&stage.place().log()).unwrap();
+    let other = own_user() + 1000;
+    assert_eq!(Client::connect_as(&stage.place().pipe(), 4711, other).unwrap_err().to_string(), "805");
+    wait_for(&mut watch, |entry| matches!(entry, Entry::ServerEnded { status: 0, .. }));
     let wanted = Trap::ClosedParent { path: stage.root.path().to_owned(), mode: 0o700 };
     assert!(daemon.traps().contains(&wanted), "{:?}", daemon.traps());
     daemon.stop().unwrap();

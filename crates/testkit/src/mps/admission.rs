@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::Child;
 use std::time::Duration;
 
 use rustix::net::sockopt::socket_peercred;
+use rustix::process::geteuid;
 
 use super::command::device;
 use super::control::Control;
@@ -122,7 +125,9 @@ impl Control {
 
     /// Starts the server of a user, where there is none, as `start_server` does.
     pub(super) fn start_server(&self, user: u32) -> io::Result<Option<u32>> {
-        let start = caller::script()?.server_start;
+        let scripted = caller::script()?.server_start;
+        // The server runs as its client's user.
+        let start = if self.is_reachable_by(user) { scripted } else { ServerStart::Exit(0) };
         let tries = if matches!(start, ServerStart::Exit(_)) { TRIES } else { 1 };
         for _ in 0..tries {
             let mut tables = self.tables();
@@ -150,10 +155,18 @@ impl Control {
         Ok(None)
     }
 
+    /// Whether a server of a user can reach the sockets: the folders above them let others pass.
+    fn is_reachable_by(&self, user: u32) -> bool {
+        let open = |folder: &Path| folder.metadata().is_ok_and(|folder| folder.permissions().mode() & 0o001 != 0);
+        user == geteuid().as_raw() || self.pipe.ancestors().all(open)
+    }
+
     fn fail(&self, child: &mut Child, status: i32) {
         drop(child.kill());
         drop(child.wait());
-        self.log.control("Server encountered a fatal exception. Shutting down");
+        if status != 0 {
+            self.log.control("Server encountered a fatal exception. Shutting down");
+        }
         self.log.control(&format!("Server {} exited with status {status}", child.id()));
     }
 
@@ -205,7 +218,7 @@ impl Control {
     }
 
     /// A fatal fault: every client of the server fails, and the log names the one that came first, whoever it was (seen on
-    /// driver 580).
+    /// driver 580 where every client has work on the GPU).
     fn fault(&self, pid: u32) {
         let mut tables = self.tables();
         let clients = tables.clients_of(pid);

@@ -13,8 +13,8 @@
 //!
 //! Seen on driver 580 and imitated: the replies and log lines of protocol 2, where they go (with `-f` to the standard
 //! output), the files in the pipe directory and their modes, memory limits told in whole gigabytes, `quit -t`, clients of
-//! other users that wait, `FAULT` of a server that leaves for one of another user, a log that names the first client whoever
-//! faulted, `terminate_client` that blocks everything in a fault. Different on purpose: a server outlives its killed daemon
+//! other users that wait, `FAULT` of a server that leaves for one of another user, servers of other users that cannot reach the
+//! sockets, a log that names the first client whoever faulted, `terminate_client` that blocks everything in a fault. Different on purpose: a server outlives its killed daemon
 //! (the real one goes with it), so that what is left behind is found. From documentation alone: protocol 3.
 
 mod admission;
