@@ -77,6 +77,12 @@ impl Installation {
         if over.is_empty() { &self.release.namespace } else { over }
     }
 
+    /// How long uninstalling waits for the nodes, in seconds.
+    #[must_use]
+    pub const fn uninstall_seconds(&self) -> u64 {
+        self.values.uninstall_seconds()
+    }
+
     /// The label selector of the agents' pods.
     #[must_use]
     pub fn agent_selector(&self) -> String {

@@ -2,9 +2,11 @@
 
 mod compare;
 mod completions;
+mod config;
 mod diff;
 mod exec_with_parent;
 mod manual;
+mod node;
 mod recorded;
 mod report;
 mod results;
@@ -34,6 +36,8 @@ enum Verb {
     Report(report::Arguments),
     Diff(diff::Arguments),
     Results(results::Arguments),
+    Config(config::Arguments),
+    Node(Box<node::Arguments>),
     Completions(completions::Arguments),
     /// Print the reference of the command line as Markdown (`cargo xtask schema` keeps it in docs/cli.md).
     #[command(hide = true)]
@@ -58,12 +62,14 @@ pub(crate) enum Format {
 /// Runs the command line.
 pub(crate) fn run() -> Result<ExitCode, Failure> {
     let cli = Cli::parse();
-    logging();
+    logging(if matches!(&cli.verb, Verb::Node(arguments) if arguments.is_daemon()) { "info" } else { "warn" });
     match cli.verb {
         Verb::Compare(arguments) => compare::run(&arguments),
         Verb::Report(arguments) => report::run(&arguments),
         Verb::Diff(arguments) => diff::run(&arguments),
         Verb::Results(arguments) => results::run(&arguments),
+        Verb::Config(arguments) => config::run(&arguments),
+        Verb::Node(arguments) => node::run(&arguments),
         Verb::Completions(arguments) => completions::run(&arguments),
         Verb::Manual => manual::run(),
         Verb::Tenant => tenant::run(),
@@ -72,9 +78,9 @@ pub(crate) fn run() -> Result<ExitCode, Failure> {
 }
 
 /// Diagnostics go to standard error; `COTENANT_LOG=debug` shows more.
-fn logging() {
+fn logging(usual: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("COTENANT_LOG")
-        .unwrap_or_else(|_unset| tracing_subscriber::EnvFilter::new("warn"));
+        .unwrap_or_else(|_unset| tracing_subscriber::EnvFilter::new(usual));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
