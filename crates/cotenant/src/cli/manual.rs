@@ -63,6 +63,7 @@ mod tests {
                 "cotenant diff",
                 "cotenant results",
                 "cotenant config",
+                "cotenant node",
                 "cotenant config check",
                 "cotenant config explain",
                 "cotenant config inventory",

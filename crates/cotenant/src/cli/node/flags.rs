@@ -105,10 +105,20 @@ struct PassedOver {
 #[derive(Debug, clap::Args)]
 struct Own {
     /// The kubelet's registration socket; empty does not register.
-    #[arg(long, env = "KUBELET_SOCKET", default_value = "/var/lib/kubelet/device-plugins/kubelet.sock", value_name = "FILE")]
+    #[arg(
+        long,
+        env = "KUBELET_SOCKET",
+        default_value = "/var/lib/kubelet/device-plugins/kubelet.sock",
+        value_name = "FILE"
+    )]
     kubelet_socket: String,
     /// The kubelet's socket that says who holds which device.
-    #[arg(long, env = "POD_RESOURCES_SOCKET", default_value = "/var/lib/kubelet/pod-resources/kubelet.sock", value_name = "FILE")]
+    #[arg(
+        long,
+        env = "POD_RESOURCES_SOCKET",
+        default_value = "/var/lib/kubelet/pod-resources/kubelet.sock",
+        value_name = "FILE"
+    )]
     pod_resources_socket: PathBuf,
     /// Folder of CDI specifications.
     #[arg(long, env = "CDI_ROOT", default_value = "/var/run/cdi", value_name = "DIR")]
@@ -266,9 +276,10 @@ impl Own {
                 Failure::new(Kind::Input, format!("`{address}` is not an address such as 127.0.0.1:{PORT} (--listen)"))
             }),
             None => match filled(self.port.as_ref()) {
-                Some(port) => port.parse().map(|port| Some(at(Ipv4Addr::UNSPECIFIED, port))).map_err(|_port| {
-                    Failure::new(Kind::Input, format!("`{port}` is not a port (--port)"))
-                }),
+                Some(port) => port
+                    .parse()
+                    .map(|port| Some(at(Ipv4Addr::UNSPECIFIED, port)))
+                    .map_err(|_port| Failure::new(Kind::Input, format!("`{port}` is not a port (--port)"))),
                 None => Ok(Some(at(Ipv4Addr::LOCALHOST, PORT))),
             },
         }

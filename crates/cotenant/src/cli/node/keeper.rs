@@ -49,7 +49,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     }
     if arguments.detach {
         // It fails for the leader of a process group only, which is detached enough.
-        drop(rustix::process::setsid());
+        rustix::process::setsid().ok();
     }
     let config = Config {
         root: root.clone(),
@@ -64,9 +64,8 @@ fn failure(error: &KeeperError) -> Failure {
     match error {
         KeeperError::Running { .. } => Failure::from_error(Kind::Busy, error)
             .hint("one keeper serves a node; `cotenant node keeper --check` says whether it answers"),
-        KeeperError::Root { .. } | KeeperError::Socket { .. } => {
-            Failure::from_error(Kind::Other, error).hint("the keeper takes root, and a folder that others can pass through")
-        }
+        KeeperError::Root { .. } | KeeperError::Socket { .. } => Failure::from_error(Kind::Other, error)
+            .hint("the keeper takes root, and a folder that others can pass through"),
     }
 }
 
@@ -74,7 +73,8 @@ fn check(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let client = KeeperClient::new(&arguments.root.mps_root);
     let answer = super::block_on(client.ask(Ask::List, PATIENCE))?;
     let answer = answer.map_err(|error| {
-        Failure::from_error(Kind::Other, &error).hint("start one with `cotenant node keeper`, or install the keeper's DaemonSet")
+        Failure::from_error(Kind::Other, &error)
+            .hint("start one with `cotenant node keeper`, or install the keeper's DaemonSet")
     })?;
     let daemons = match answer {
         Answer::All(all) => all.len(),

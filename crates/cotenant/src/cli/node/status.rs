@@ -1,6 +1,5 @@
 //! `cotenant node status`.
 
-use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -67,10 +66,12 @@ fn table(view: &View) -> String {
     let mut text = format!("node {}  cotenant {}", view.node, view.version);
     let driver = view.driver.as_deref().unwrap_or("none");
     let configuration = view.configuration.name.as_deref().map(|name| format!("  configuration {name}"));
-    text.push_str(&format!("  driver {driver}{}\n", configuration.unwrap_or_default()));
+    text.extend(["  driver ", driver, &configuration.unwrap_or_default(), "\n"]);
     let mut problems: Vec<String> = view.unready.clone();
     problems.extend(view.configuration.refused.iter().map(|why| format!("the configuration is not in force: {why}")));
-    problems.extend(view.configuration.waits_for.iter().map(|whom| format!("an edit of the configuration waits for {whom}")));
+    problems.extend(
+        view.configuration.waits_for.iter().map(|whom| format!("an edit of the configuration waits for {whom}")),
+    );
     problems.extend((view.api == Some(false)).then(|| "the API server does not answer".to_owned()));
     problems.extend((view.keeper == Some(false)).then(|| "the keeper of MPS daemons does not answer".to_owned()));
     text.extend(problems.iter().map(|problem| format!("! {problem}\n")));
@@ -84,8 +85,8 @@ fn table(view: &View) -> String {
     }
     for tenant in &view.tenants {
         for warning in &tenant.warnings {
-            // A write to a string does not fail.
-            drop(writeln!(text, "! {}/{} ({}): {warning}", tenant.namespace, tenant.pod, tenant.container));
+            let TenantView { namespace, pod, container, .. } = tenant;
+            text.extend(["! ", namespace, "/", pod, " (", container, "): ", warning, "\n"]);
         }
     }
     text
@@ -98,7 +99,8 @@ fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
 fn resources(view: &View) -> Vec<Vec<String>> {
     let mut rows = vec![row(["RESOURCE", "DEVICES", "HEALTHY", "IN USE", "KUBELET"])];
     rows.extend(view.resources.iter().map(|one| {
-        let kubelet = one.unregistered.as_ref().map_or_else(|| "registered".to_owned(), |why| format!("not registered: {why}"));
+        let kubelet =
+            one.unregistered.as_ref().map_or_else(|| "registered".to_owned(), |why| format!("not registered: {why}"));
         vec![one.name.0.clone(), one.devices.to_string(), one.healthy.to_string(), one.allocated.to_string(), kubelet]
     }));
     rows
@@ -141,7 +143,9 @@ fn tenants(tenants: &[TenantView]) -> Vec<Vec<String>> {
 /// Rows with their cells under each other, two blanks between.
 fn columns(rows: &[Vec<String>]) -> String {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..count).map(width).collect();
     let line = |row: &Vec<String>| {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));

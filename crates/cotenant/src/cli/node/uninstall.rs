@@ -32,9 +32,8 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let installation = arguments.release.installation()?;
     let selector = arguments.selector.clone().unwrap_or_else(|| installation.agent_selector());
-    let patience = arguments
-        .timeout
-        .map_or_else(|| Duration::from_secs(installation.uninstall_seconds()), Nanoseconds::duration);
+    let patience =
+        arguments.timeout.map_or_else(|| Duration::from_secs(installation.uninstall_seconds()), Nanoseconds::duration);
     let failed = |error: &cotenant_cluster::ApiError| Failure::from_error(Kind::Other, error);
     let outcomes = super::block_on(async {
         let client = arguments.release.client().await?;
