@@ -181,3 +181,17 @@ fn aliases_cannot_blow_a_file_up() {
     let problems = Sharing::parse("file.yaml", &text).expect_err("a billion values").to_string();
     assert!(problems.contains("aliases make the file too large"), "{problems}");
 }
+
+#[test]
+fn every_configuration_in_the_documents_parses_without_a_note() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/node-config.md");
+    let (name, text) = read(&path);
+    let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let mut parsed = 0;
+    for block in blocks {
+        let sharing = Sharing::parse(&name, block).unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(notes(&name, &sharing.notes), "");
+        parsed += 1;
+    }
+    assert_eq!(parsed, 1);
+}

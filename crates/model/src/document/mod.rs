@@ -78,6 +78,12 @@ pub fn typed<T: DeserializeOwned + JsonSchema + 'static>(file: &str, root: &Node
     }
 }
 
+/// Where the value at `path` of a tree stands, or the nearest value around it that is there.
+#[must_use]
+pub fn position(root: &Node, path: &str) -> Position {
+    Lines::new("", root).position(path)
+}
+
 /// The JSON schema of a type, draft 2020-12.
 #[must_use]
 pub fn schema<T: JsonSchema>() -> serde_json::Value {

@@ -180,6 +180,7 @@ fn explain(error: &serde_saphyr::Error) -> (String, Option<String>) {
     use serde_saphyr::budget::BudgetBreach;
 
     let with = |message: &str, fix: &str| (message.to_owned(), Some(fix.to_owned()));
+    let too_many_aliases = || with("aliases make the file too large", "write the values out");
     match error.without_snippet() {
         Error::Budget { breach: BudgetBreach::Anchors { .. } | BudgetBreach::Aliases { .. }, .. } => {
             with("anchors (`&name`) and aliases (`*name`) are not read", "write the value out at each place")
@@ -187,9 +188,9 @@ fn explain(error: &serde_saphyr::Error) -> (String, Option<String>) {
         Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => {
             with("values are nested more than 32 deep", "no file of cotenant's needs that: check the brackets")
         }
-        Error::AliasReplayLimitExceeded { .. } | Error::AliasReplayStackDepthExceeded { .. } => {
-            with("aliases make the file too large", "write the values out")
-        }
+        Error::AliasReplayLimitExceeded { .. } | Error::AliasReplayStackDepthExceeded { .. } => too_many_aliases(),
+        // Told of by the alias and by what it stands for.
+        Error::AliasError { error, .. } => explain(error),
         Error::MultipleDocuments { .. } | Error::Budget { breach: BudgetBreach::Documents { .. }, .. } => {
             with("a second document begins", "remove the `---`: a file holds one document")
         }

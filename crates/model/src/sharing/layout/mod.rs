@@ -13,14 +13,17 @@ mod select;
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use super::config::MigConfig;
 use super::{Sharing, check};
-use crate::document::{self, Node, Problem, Problems};
+use crate::document::{self, Node, Position, Problem, Problems};
 
 pub use select::SelectError;
 
 /// What a file is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Layout {
     /// One configuration.
     Plain,
@@ -105,6 +108,13 @@ impl Named {
         let empty = Node::empty();
         let (raw, lines) = document::typed(&self.file, documents.first().unwrap_or(&empty))?;
         check::mig_file(&raw, lines)
+    }
+
+    /// Where the value at `path` stands in the file, or the nearest value around it that is there.
+    #[must_use]
+    pub fn position(&self, path: &str) -> Position {
+        let root = self.documents.as_ref().ok().and_then(|documents| documents.first());
+        root.map_or(Position::START, |root| document::position(root, path))
     }
 
     /// Whether it is no configuration but a file of mig-parted.
