@@ -95,9 +95,7 @@ impl Node {
 
     fn keeper(&self) -> Program {
         let keeper = self.start("keeper.log", &mut self.command(&["keeper", "--shared-memory", "16MiB"]));
-        until("the keeper answers", || {
-            self.command(&["keeper", "--check"]).output().expect("ran").status.success()
-        });
+        until("the keeper answers", || self.command(&["keeper", "--check"]).output().expect("ran").status.success());
         keeper
     }
 
@@ -126,12 +124,7 @@ impl Node {
 
     async fn until_healthy(&self, resource: &str, devices: usize) {
         let until = self.kubelet.until(|kubelet| kubelet.healthy(resource) == devices).await;
-        assert!(
-            until.is_ok(),
-            "{resource}: {} healthy, not {devices}\n{}",
-            self.kubelet.healthy(resource),
-            self.log()
-        );
+        assert!(until.is_ok(), "{resource}: {} healthy, not {devices}\n{}", self.kubelet.healthy(resource), self.log());
     }
 
     async fn admit(&self, pod: &str, resource: &str) -> Given {
@@ -191,9 +184,11 @@ async fn shares_of_a_gpu_are_handed_out_with_their_limits() {
     assert_eq!(variable("CUDA_MPS_PIPE_DIRECTORY"), Some("/mps/nvidia.com/gpu/pipe"));
     let limit = variable("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT").expect("a limit");
     assert!(limit.starts_with("0=") && limit.ends_with('M') && !limit.contains(','), "{limit}");
-    assert!(given.mounts.iter().any(|(container, host, _)| {
-        container == "/mps/nvidia.com/gpu/pipe" && Path::new(host) == node.pipe(GPU)
-    }));
+    assert!(
+        given.mounts.iter().any(|(container, host, _)| {
+            container == "/mps/nvidia.com/gpu/pipe" && Path::new(host) == node.pipe(GPU)
+        })
+    );
     assert!(given.mounts.iter().any(|(container, ..)| container == "/dev/shm"));
     let _client = node.client(&given);
     node.clients(1);
@@ -277,7 +272,9 @@ async fn an_edit_that_would_disturb_a_pod_waits_until_it_has_left() {
 #[tokio::test]
 async fn an_addition_is_applied_beside_running_pods() {
     let configuration = |replicas: u32| {
-        format!("version: v1\nsharing: {{timeSlicing: {{resources: [{{name: nvidia.com/gpu, replicas: {replicas}}}]}}}}\n")
+        format!(
+            "version: v1\nsharing: {{timeSlicing: {{resources: [{{name: nvidia.com/gpu, replicas: {replicas}}}]}}}}\n"
+        )
     };
     let node = Node::new(&configuration(2));
     let _agent = node.agent();
@@ -319,15 +316,16 @@ async fn a_restarted_kubelet_and_a_lost_socket_are_served_again() {
     node.until_healthy(RESOURCE, 1).await;
     node.kubelet.restart().expect("restarted");
     node.until_healthy(RESOURCE, 1).await;
-    let sockets = fs::read_dir(node.kubelet.device_plugins()).expect("listed").map(|entry| entry.expect("entry").path());
+    let sockets =
+        fs::read_dir(node.kubelet.device_plugins()).expect("listed").map(|entry| entry.expect("entry").path());
     let own = sockets.filter(|path| path.file_name().is_some_and(|name| name != "kubelet.sock"));
     for path in own.filter(|path| path.extension().is_some_and(|extension| extension == "sock")) {
         fs::remove_file(path).expect("removed");
     }
     until("there is a socket again", || {
-        fs::read_dir(node.kubelet.device_plugins()).expect("listed").any(|entry| {
-            entry.expect("entry").file_name().to_string_lossy().starts_with("cotenant")
-        })
+        fs::read_dir(node.kubelet.device_plugins())
+            .expect("listed")
+            .any(|entry| entry.expect("entry").file_name().to_string_lossy().starts_with("cotenant"))
     });
     assert_eq!(node.kubelet.healthy(RESOURCE), 1);
 }

@@ -18,6 +18,7 @@ const PORT: u16 = 9408;
 
 /// See [`super::Arguments`]. Values stay as they were written until all are known: an empty one counts as none.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub(crate) struct Arguments {
     /// Configuration: a file, or a folder with a file a configuration.
     #[arg(long, env = "CONFIG_FILE", value_name = "FILE")]
