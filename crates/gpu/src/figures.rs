@@ -50,6 +50,13 @@ pub(crate) struct Monitoring {
 }
 
 impl Monitoring {
+    /// Forgets a sample of a session that has ended, without giving it back: its handle is dead.
+    pub(crate) fn abandon(self) {
+        if let Some(previous) = self.previous {
+            let _dead = previous.into_handle();
+        }
+    }
+
     /// Adds the figures since the previous call; nothing at the first call and on GPUs without GPM.
     pub(crate) fn fill(
         &mut self,

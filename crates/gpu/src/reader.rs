@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ffi::OsStr;
+use std::path::PathBuf;
 
-use cotenant_model::gpu::{Driver, Gpu, GpuProcess, GpuSample};
+use cotenant_model::gpu::{self as model, Gpu, GpuProcess, GpuSample};
 use cotenant_model::{GpuReader, GpuUuid};
 use nvml_wrapper::Device;
 use nvml_wrapper::error::NvmlError;
 
+use crate::driver::{Calls, Driver};
 use crate::figures::{self, Monitoring};
+use crate::inventory::Host;
 use crate::open::{OpenError, sort};
 use crate::{inventory, processes};
 
@@ -64,11 +67,14 @@ pub enum ReadError {
 
 /// The GPUs of this host, read through the driver's library.
 ///
-/// Handles of GPUs are looked up once and kept. The library stays loaded as long as the process lives, so open one reader
-/// and move it (it is `Send`) rather than opening many.
+/// Handles of GPUs are looked up once and kept. The library stays loaded as long as the process lives, so open it once and
+/// give each thread a reader of its own with [`Nvml::share`].
 #[derive(Debug)]
 pub struct Nvml {
-    library: &'static nvml_wrapper::Nvml,
+    driver: Driver,
+    host: Host,
+    /// The session that the cards are of.
+    session: u64,
     cards: BTreeMap<GpuUuid, Card>,
 }
 
@@ -102,21 +108,51 @@ impl Nvml {
         if library.device_count().map_err(sorted)? == 0 {
             return Err(OpenError::NoGpu);
         }
-        // Handles borrow the library, and a reader that keeps both cannot borrow from itself.
-        Ok(Self { library: Box::leak(Box::new(library)), cards: BTreeMap::new() })
+        Ok(Self::of(Driver::new(library), Host::default()))
     }
 
-    /// A GPU's handle for calls that change something.
-    pub(crate) fn device(&mut self, gpu: &GpuUuid) -> Result<&mut Device<'static>, ReadError> {
-        self.card(gpu).map(|card| &mut card.device)
+    const fn of(driver: Driver, host: Host) -> Self {
+        Self { driver, host, session: 0, cards: BTreeMap::new() }
     }
 
-    /// The kept handle of a GPU, looked up at its first use.
-    fn card(&mut self, uuid: &GpuUuid) -> Result<&mut Card, ReadError> {
+    /// Another reader of the same library, for another thread. When NVML is started again, because a GPU was lost, it is so
+    /// for all of them; two readers of [`Nvml::open`] would keep each other from it.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self::of(self.driver.clone(), self.host.clone())
+    }
+
+    /// The same reader with another folder than `/sys`, such as a container's mount of the host's.
+    #[must_use]
+    pub fn with_sysfs(self, root: impl Into<PathBuf>) -> Self {
+        Self { host: Host::at(root), ..self }
+    }
+
+    pub(crate) const fn driver(&self) -> &Driver {
+        &self.driver
+    }
+
+    /// Asks the driver about a GPU or MIG device with its kept handle, while NVML stays as it is.
+    pub(crate) fn ask<T, E: From<ReadError>>(
+        &mut self,
+        gpu: &GpuUuid,
+        question: impl FnOnce(&mut Device<'static>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let driver = self.driver.clone();
+        let calls = driver.calls();
+        question(&mut self.card(&calls, gpu)?.device)
+    }
+
+    /// The kept handle of a GPU, looked up at its first use in a session.
+    fn card(&mut self, calls: &Calls<'_>, uuid: &GpuUuid) -> Result<&mut Card, ReadError> {
+        if self.session != calls.session() {
+            std::mem::take(&mut self.cards).into_values().for_each(|card| card.monitoring.abandon());
+            self.session = calls.session();
+        }
         match self.cards.entry(uuid.clone()) {
             Entry::Occupied(known) => Ok(known.into_mut()),
             Entry::Vacant(free) => {
-                let answer = self.library.device_by_uuid(uuid.0.as_str());
+                let answer = calls.library.device_by_uuid(uuid.0.as_str());
                 let device = answer.map_err(|source| no_handle(uuid, source))?;
                 Ok(free.insert(Card { device, monitoring: Monitoring::default() }))
             }
@@ -128,23 +164,24 @@ impl GpuReader for Nvml {
     type Error = ReadError;
 
     fn gpus(&self) -> Result<Vec<Gpu>, ReadError> {
-        inventory::gpus(self.library)
+        inventory::gpus(self.driver.calls().library, &self.host)
     }
 
-    fn driver(&self) -> Result<Driver, ReadError> {
-        inventory::driver(self.library)
+    fn driver(&self) -> Result<model::Driver, ReadError> {
+        inventory::driver(self.driver.calls().library)
     }
 
     fn sample(&mut self, gpu: &GpuUuid) -> Result<GpuSample, ReadError> {
-        let library = self.library;
-        let Card { device, monitoring } = self.card(gpu)?;
+        let driver = self.driver.clone();
+        let calls = driver.calls();
+        let Card { device, monitoring } = self.card(&calls, gpu)?;
         let mut sample = figures::sample(device, gpu)?;
-        monitoring.fill(&mut sample, library, device);
+        monitoring.fill(&mut sample, calls.library, device);
         Ok(sample)
     }
 
     fn processes(&mut self, gpu: &GpuUuid) -> Result<Vec<GpuProcess>, ReadError> {
-        processes::processes(&self.card(gpu)?.device, gpu)
+        self.ask(gpu, |device| processes::processes(device, gpu))
     }
 }
 
@@ -174,8 +211,8 @@ pub(crate) fn optional<T>(answer: Result<T, NvmlError>, gpu: &GpuUuid) -> Result
     }
 }
 
-/// Whether nothing more will come from this GPU or driver.
-const fn is_lost(error: &NvmlError) -> bool {
+/// Whether nothing more will come from this GPU or driver before NVML is started again.
+pub(crate) const fn is_lost(error: &NvmlError) -> bool {
     matches!(
         error,
         NvmlError::GpuLost | NvmlError::ResetRequired | NvmlError::Uninitialized | NvmlError::DriverNotLoaded

@@ -12,7 +12,7 @@ use crate::reader::{Nvml, ReadError};
 pub enum SettingError {
     /// The GPU is unknown or lost.
     #[error("cannot reach the GPU")]
-    Gpu(#[source] ReadError),
+    Gpu(#[from] ReadError),
     /// The driver refused; setting it takes root.
     #[error("cannot set the compute mode of {gpu} (it takes root)")]
     Refused {
@@ -36,7 +36,8 @@ impl Nvml {
             ComputeMode::ExclusiveProcess => NvmlComputeMode::ExclusiveProcess,
             ComputeMode::Prohibited => NvmlComputeMode::Prohibited,
         };
-        let device = self.device(gpu).map_err(SettingError::Gpu)?;
-        device.set_compute_mode(mode).map_err(|source| SettingError::Refused { gpu: gpu.clone(), source })
+        self.ask(gpu, |device| {
+            device.set_compute_mode(mode).map_err(|source| SettingError::Refused { gpu: gpu.clone(), source })
+        })
     }
 }

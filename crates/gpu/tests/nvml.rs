@@ -5,10 +5,11 @@ use std::error::Error as _;
 use std::process::Command;
 
 use cotenant_gpu::{LIBRARY_VARIABLE, Nvml, OpenError, ReadError};
-use cotenant_model::gpu::{ComputeMode, GpuProcess, GpuSample, ProcessList};
+use cotenant_model::gpu::{ComputeMode, GpuProcess, GpuSample, MigDevice, MigPlacement, ProcessList};
 use cotenant_model::{Bytes, GpuReader as _, GpuUuid};
 use cotenant_testkit::nvml::{
-    Change, ErrorCode, Gpu, Library, MigDevice, Process, ProcessList as List, SCENARIO_VARIABLE, Scenario, Utilization,
+    Change, ErrorCode, Fabric, Gpu, Library, Pci, Process, ProcessList as List, SCENARIO_VARIABLE, Scenario,
+    Utilization,
 };
 
 fn installed(scenario: &Scenario) -> (Library, Nvml) {
@@ -81,26 +82,109 @@ fn the_inventory_is_what_the_driver_says() {
 }
 
 #[test]
-fn mig_devices_are_listed_by_profile() {
-    let device = |uuid: &str, name: &str, slices| MigDevice {
-        uuid: uuid.to_owned(),
-        name: name.to_owned(),
-        memory: 18 << 30,
-        gpu_slices: slices,
-        compute_slices: slices,
+fn a_gpu_says_where_it_sits() {
+    let (library, reader) = installed(
+        &Scenario::of(Gpu { minor: Some(3), memory_reserved: 7 << 20, ..Gpu::turing("GPU-0") }).with_gpu(
+            Gpu {
+                pci: Some(Pci { address: (1, 0xab, 4), device_id: 0x2335_10de }),
+                fabric: Some(Fabric { cluster: [0xa1; 16], clique: 9 }),
+                ..Gpu::hopper("GPU-1")
+            }
+            .on_numa_node(1),
+        ),
+    );
+    let gpus = reader.gpus().expect("inventory");
+    let [turing, hopper] = gpus.as_slice() else { panic!("{gpus:?}") };
+    assert_eq!((turing.minor, turing.memory_reserved, turing.numa_node), (Some(3), Some(Bytes(7 << 20)), None));
+    assert_eq!((turing.mig, turing.fabric_clique.as_ref(), turing.vgpu_host.as_ref()), (None, None, None));
+    let pci = hopper.pci.as_ref().expect("a place");
+    assert_eq!((pci.bus_id.as_str(), pci.device_id, pci.class), ("0001:ab:04.0", 0x2335_10de, None));
+    assert_eq!((hopper.minor, hopper.numa_node), (Some(1), Some(1)));
+    assert_eq!(hopper.fabric_clique.as_deref(), Some("a1a1a1a1-a1a1-a1a1-a1a1-a1a1a1a1a1a1.9"));
+    drop(library);
+}
+
+#[test]
+fn the_hosts_sysfs_says_more_of_a_slot() {
+    let sysfs = tempfile::tempdir().expect("folder");
+    let slot = sysfs.path().join("bus/pci/devices/0000:10:00.0");
+    std::fs::create_dir_all(&slot).expect("folder");
+    let told = |numa: &str| {
+        std::fs::write(slot.join("numa_node"), numa).expect("file");
+        std::fs::write(slot.join("class"), "0x030200\n").expect("file");
+        let (_library, reader) = installed(&Scenario::of(Gpu::hopper("GPU-0").on_numa_node(5)));
+        let gpu = reader.with_sysfs(sysfs.path()).gpus().expect("inventory").remove(0);
+        (gpu.numa_node, gpu.pci.expect("a place").class)
     };
-    let gpu = Gpu::hopper("GPU-0").with_mig_devices(vec![
-        device("MIG-a", "NVIDIA Simulated Hopper MIG 1g.18gb", 1),
-        device("MIG-b", "NVIDIA Simulated Hopper", 1),
-    ]);
+    assert_eq!(told("2\n"), (Some(2), Some(0x0302)));
+    assert_eq!(told("-1\n").0, None, "a host with one node");
+}
+
+#[test]
+fn mig_devices_are_listed_by_profile_with_what_they_consist_of() {
+    let gpu = Gpu::hopper("GPU-0").with_instances(&["3g.71gb", "1g.18gb"]);
     let (_library, mut reader) = installed(&Scenario::of(gpu));
     let gpu = reader.gpus().expect("inventory").remove(0);
-    assert_eq!(gpu.mig, Some(true));
-    let listed: Vec<_> = gpu.mig_devices.iter().map(|mig| (mig.uuid.0.as_str(), mig.profile.as_str())).collect();
-    assert_eq!(listed, [("MIG-a", "1g.18gb"), ("MIG-b", "1g.35gb")]);
-    assert_eq!(gpu.mig_devices[0].memory, Bytes(18 << 30));
-    let sample = reader.sample(&uuid("MIG-a")).expect("a reading of a MIG device");
+    assert_eq!((gpu.mig, gpu.mig_pending), (Some(true), Some(true)));
+    let listed = |mig: &MigDevice| (mig.profile.clone(), mig.index, mig.gpu_instance, mig.compute_instance);
+    assert_eq!(
+        gpu.mig_devices.iter().map(listed).collect::<Vec<_>>(),
+        [("3g.71gb".to_owned(), Some(0), Some(1), Some(0)), ("1g.18gb".to_owned(), Some(1), Some(2), Some(0))]
+    );
+    let first = &gpu.mig_devices[0];
+    let attributes = first.attributes.expect("attributes");
+    assert_eq!((first.memory, attributes.multiprocessors), (Bytes(71_424 << 20), 60));
+    assert_eq!((attributes.gpu_slices, attributes.compute_slices, attributes.decoders), (3, 3, 3));
+    let instances: Vec<_> = gpu.mig_instances.iter().map(|instance| (instance.profile, instance.placement)).collect();
+    assert_eq!(instances, [(9, MigPlacement { start: 0, size: 4 }), (19, MigPlacement { start: 4, size: 1 })]);
+    let sample = reader.sample(&first.uuid).expect("a reading of a MIG device");
     assert_eq!(sample, GpuSample { memory_used: Some(Bytes(0)), ..GpuSample::default() });
+}
+
+#[test]
+fn the_profiles_of_a_gpu_are_those_that_its_driver_names() {
+    let (library, reader) = installed(&Scenario::of(Gpu::hopper("GPU-0").with_instances(&[])));
+    let profiles = |reader: &Nvml| reader.gpus().expect("inventory").remove(0).mig_profiles;
+    let names = |reader: &Nvml| -> Vec<_> { profiles(reader).into_iter().map(|profile| profile.name).collect() };
+    let named = ["1g.18gb", "2g.35gb", "3g.71gb", "4g.71gb", "7g.141gb", "1g.18gb+me", "1g.35gb"];
+    assert_eq!(names(&reader), named);
+    let double = profiles(&reader).pop().expect("a profile");
+    assert_eq!((double.id, double.slices, double.memory, double.maximum), (15, 1, Bytes(33_280 << 20), 4));
+    assert_eq!(
+        double.placements.iter().map(|place| (place.start, place.size)).collect::<Vec<_>>(),
+        [(0, 2), (2, 2), (4, 2), (6, 2)]
+    );
+    let scenario = library.scenario().expect("read");
+    let old = scenario.clone().with_error("nvmlDeviceGetGpuInstanceProfileInfoV", ErrorCode::FunctionNotFound);
+    library.replace(&old).expect("replaced");
+    assert_eq!(names(&reader), named, "a driver without names: they follow from the sizes");
+    library.replace(&scenario.with_error("nvmlDeviceGetGpuInstances", ErrorCode::NoPermission)).expect("replaced");
+    assert_eq!(reader.gpus().expect("inventory")[0].mig_instances, [], "told to the root user only");
+}
+
+#[test]
+fn a_driver_that_leaves_the_profile_out_of_the_name_has_it_worked_out() {
+    let mut gpu = Gpu::hopper("GPU-0").with_instances(&["2g.35gb"]);
+    gpu.mig.as_mut().expect("MIG").bare_names = true;
+    let (_library, reader) = installed(&Scenario::of(gpu));
+    assert_eq!(reader.gpus().expect("inventory")[0].mig_devices[0].profile, "2g.35gb");
+}
+
+#[test]
+fn the_processes_of_a_mig_device_are_its_own() {
+    let gpu = Gpu::hopper("GPU-0")
+        .with_instances(&["3g.71gb", "1g.18gb"])
+        .with_process(Process::compute(7, 100).on_instance(1, 0))
+        .with_process(Process::mps_client(8, 50).on_instance(2, 0));
+    let (_library, mut reader) = installed(&Scenario::of(gpu));
+    let devices = reader.gpus().expect("inventory").remove(0).mig_devices;
+    let mut pids = |device: &GpuUuid| -> Vec<_> {
+        let processes = reader.processes(device).expect("processes");
+        processes.into_iter().map(|process| (process.pid, process.memory, process.list)).collect()
+    };
+    assert_eq!(pids(&devices[0].uuid), [(7, Some(Bytes(100)), ProcessList::Compute)]);
+    assert_eq!(pids(&devices[1].uuid), [(8, Some(Bytes(50)), ProcessList::MpsClient)]);
+    assert_eq!(pids(&uuid("GPU-0")).len(), 2, "the GPU has them all");
 }
 
 #[test]
@@ -166,7 +250,7 @@ fn listed(process: &GpuProcess) -> (u32, ProcessList, Option<u64>, Option<u32>) 
 #[test]
 fn each_process_is_listed_once_and_an_mps_client_as_such() {
     let server = Process::compute(10, 66).with_utilization(90, 100);
-    let graphics = Process { pid: 20, memory: None, lists: vec![List::Graphics], utilization: Vec::new() };
+    let graphics = Process { lists: vec![List::Graphics], memory: None, ..Process::compute(20, 0) };
     let both = Process { lists: vec![List::Graphics, List::Compute], ..Process::compute(25, 7) };
     let gpu = [server, graphics, both, Process::mps_client(30, 500)]
         .into_iter()
@@ -202,7 +286,7 @@ fn processes_that_were_all_idle_used_nothing_and_a_mig_gpu_does_not_say() {
     let idle = Gpu::hopper("GPU-0").with_process(Process::compute(1, 1));
     let (library, mut reader) = installed(&Scenario::of(idle.clone()));
     assert_eq!(reader.processes(&uuid("GPU-0")).expect("processes")[0].sm_utilization, Some(0));
-    library.replace(&Scenario::of(idle.with_mig_devices(Vec::new()))).expect("replaced");
+    library.replace(&Scenario::of(idle.with_instances(&[]))).expect("replaced");
     assert_eq!(reader.processes(&uuid("GPU-0")).expect("processes")[0].sm_utilization, None);
 }
 

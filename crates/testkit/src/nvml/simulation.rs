@@ -13,7 +13,7 @@ use std::time::Instant;
 use std::{fs, io};
 
 use super::library::scenario_of;
-use super::scenario::{Change, ErrorCode, Gpu, Monitoring, Scenario};
+use super::scenario::{Change, ErrorCode, Gpu, Mig, Monitoring, Scenario};
 use super::settings::{self, Settings, Stamp};
 
 static SIMULATION: Mutex<Option<Simulation>> = Mutex::new(None);
@@ -47,8 +47,19 @@ struct Energy {
 /// A set of events that the caller waits for.
 #[derive(Debug, Default)]
 pub(super) struct EventSet {
-    /// GPUs by position that were registered, with the number of events that had happened by then.
-    pub(super) registered: BTreeMap<usize, usize>,
+    /// GPUs by position that were registered.
+    pub(super) registered: BTreeMap<usize, Registration>,
+}
+
+/// What a set waits for of a GPU, and what it has been told.
+#[derive(Debug)]
+pub(super) struct Registration {
+    /// The kinds of events, `nvmlEventType…`.
+    pub(super) kinds: u64,
+    /// How many of the script's events had happened by then, or have been looked at since.
+    pub(super) seen: usize,
+    /// How the GPU was cut.
+    pub(super) mig: Option<Mig>,
 }
 
 /// What a device handle stands for.

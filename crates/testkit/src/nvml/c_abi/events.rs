@@ -7,7 +7,7 @@ use nvml_wrapper_sys::bindings::nvmlEventData_t;
 
 use super::pointer::{Device, Out};
 use crate::nvml::scenario::{Change, ErrorCode};
-use crate::nvml::simulation::{EventSet, Simulation, Target, answer, now};
+use crate::nvml::simulation::{EventSet, Registration, Simulation, Target, answer, now};
 
 exports! {
     "nvmlEventSetCreate" => fn create(set: Out<usize>) |simulation| {
@@ -26,9 +26,9 @@ exports! {
         if types & !KNOWN != 0 {
             return Err(ErrorCode::NotSupported);
         }
-        let (position, seen) = (device.position()?, simulation.happened());
+        let (position, seen, mig) = (device.position()?, simulation.happened(), device.gpu(simulation)?.mig.clone());
         let set = simulation.event_sets.get_mut(&set).ok_or(ErrorCode::InvalidArgument)?;
-        set.registered.insert(position, seen);
+        set.registered.insert(position, Registration { kinds: types, seen, mig });
         Ok(())
     };
 }
@@ -39,7 +39,9 @@ const SINGLE_BIT: c_ulonglong = 1;
 const DOUBLE_BIT: c_ulonglong = 2;
 /// `nvmlEventTypeXidCriticalError`.
 const XID: c_ulonglong = 8;
-const KNOWN: c_ulonglong = SINGLE_BIT | DOUBLE_BIT | XID;
+/// `nvmlEventMigConfigChange`.
+const MIG_CHANGE: c_ulonglong = 0x100;
+const KNOWN: c_ulonglong = SINGLE_BIT | DOUBLE_BIT | XID | MIG_CHANGE;
 const POLL: Duration = Duration::from_millis(2);
 
 /// Waits without holding the simulation, so that other threads go on.
@@ -58,39 +60,65 @@ extern "C" fn wait(set: usize, data: Out<nvmlEventData_t>, milliseconds: c_uint)
 /// The oldest event of the set that has happened and was not handed out. A lost GPU is an error, at every call, as in the
 /// driver.
 fn next(simulation: &mut Simulation, handle: usize) -> Result<nvmlEventData_t, ErrorCode> {
-    let happened = simulation.happened();
-    let set = simulation.event_sets.get_mut(&handle).ok_or(ErrorCode::InvalidArgument)?;
-    for (position, event) in simulation.scenario.events.iter().enumerate().take(happened) {
-        let Some(seen) = set.registered.get_mut(&event.gpu).filter(|seen| position >= **seen) else { continue };
-        *seen = position + 1;
-        if let Some(data) = event_data(event.gpu, &event.change) {
-            return Ok(data);
-        }
+    let mut set = simulation.event_sets.remove(&handle).ok_or(ErrorCode::InvalidArgument)?;
+    let found = oldest(simulation, &mut set).or_else(|| cut(simulation, &mut set));
+    let lost = set.registered.keys().try_for_each(|gpu| simulation.gpu_at(*gpu).map(drop));
+    simulation.event_sets.insert(handle, set);
+    match found {
+        Some(data) => Ok(data),
+        None => lost.and(Err(ErrorCode::Timeout)),
     }
-    let registered: Vec<usize> = set.registered.keys().copied().collect();
-    registered.into_iter().try_for_each(|gpu| simulation.gpu_at(gpu).map(drop))?;
-    Err(ErrorCode::Timeout)
 }
 
+/// The oldest event of the script.
+fn oldest(simulation: &Simulation, set: &mut EventSet) -> Option<nvmlEventData_t> {
+    let happened = simulation.scenario.events.iter().enumerate().take(simulation.happened());
+    for (position, event) in happened {
+        let Some(of) = set.registered.get_mut(&event.gpu).filter(|of| position >= of.seen) else { continue };
+        of.seen = position + 1;
+        if let Some(data) = event_data(event.gpu, &event.change).filter(|data| data.eventType & of.kinds != 0) {
+            return Some(data);
+        }
+    }
+    None
+}
+
+/// A GPU that is cut otherwise than it was.
+fn cut(simulation: &Simulation, set: &mut EventSet) -> Option<nvmlEventData_t> {
+    for (position, of) in set.registered.iter_mut().filter(|(_, of)| of.kinds & MIG_CHANGE != 0) {
+        let now = simulation.gpu_at(*position).ok().and_then(|gpu| gpu.mig.clone());
+        if now.is_some() && now != of.mig {
+            of.mig = now;
+            return Some(data(*position, MIG_CHANGE, 0, (NO_INSTANCE, NO_INSTANCE)));
+        }
+    }
+    None
+}
+
+const NO_INSTANCE: u32 = u32::MAX;
+
 fn event_data(gpu: usize, change: &Change) -> Option<nvmlEventData_t> {
-    const NO_INSTANCE: u32 = u32::MAX;
-    let (kind, number, instance, compute) = match *change {
-        Change::Xid(number) => (XID, number, NO_INSTANCE, NO_INSTANCE),
-        Change::InstanceXid(number, instance, compute) => (XID, number, instance, compute),
-        Change::SingleBitError => (SINGLE_BIT, 0, NO_INSTANCE, NO_INSTANCE),
-        Change::DoubleBitError => (DOUBLE_BIT, 0, NO_INSTANCE, NO_INSTANCE),
+    const NOWHERE: (u32, u32) = (NO_INSTANCE, NO_INSTANCE);
+    Some(match *change {
+        Change::Xid(number) => data(gpu, XID, number, NOWHERE),
+        Change::InstanceXid(number, instance, compute) => data(gpu, XID, number, (instance, compute)),
+        Change::SingleBitError => data(gpu, SINGLE_BIT, 0, NOWHERE),
+        Change::DoubleBitError => data(gpu, DOUBLE_BIT, 0, NOWHERE),
         Change::Appears(_)
         | Change::Leaves(_)
         | Change::Power(_)
         | Change::RecoveryAction(_)
         | Change::Lost
         | Change::Back => return None,
-    };
-    Some(nvmlEventData_t {
+    })
+}
+
+fn data(gpu: usize, kind: c_ulonglong, number: c_ulonglong, (instance, compute): (u32, u32)) -> nvmlEventData_t {
+    nvmlEventData_t {
         device: std::ptr::without_provenance_mut(Device::from(Target::Gpu(gpu)).0),
         eventType: kind,
         eventData: number,
         gpuInstanceId: instance,
         computeInstanceId: compute,
-    })
+    }
 }
