@@ -1,6 +1,7 @@
 //! GPUs for tests of this room, as real drivers describe them.
 
 use crate::gpu::{Driver, Gpu, MigAttributes, MigDevice, MigPlacement, MigProfile, Pci};
+use crate::sharing::{Offer, Sharing};
 use crate::{Bytes, GpuUuid};
 
 /// A UUID of real length.
@@ -80,4 +81,10 @@ pub(crate) fn with_mig(gpu: Gpu, profiles: &[&str]) -> Gpu {
     };
     let mig_devices = profiles.iter().enumerate().map(device).collect();
     Gpu { mig: Some(true), mig_pending: Some(true), mig_devices, ..gpu }
+}
+
+/// What these GPUs offer under a file.
+pub(crate) fn offer(text: &str, gpus: &[Gpu]) -> Offer {
+    let sharing = Sharing::parse("config.yaml", text).unwrap_or_else(|problems| panic!("{problems}"));
+    Offer::compute(&sharing, gpus, &driver()).unwrap_or_else(|problems| panic!("{problems}"))
 }

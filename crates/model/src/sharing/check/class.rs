@@ -28,6 +28,7 @@ pub(super) fn classes(raw: &BTreeMap<String, own::SizeClass>, lines: &mut Lines)
 }
 
 fn class(path: &str, class: &str, raw: &own::SizeClass, lines: &mut Lines) -> SizeClass {
+    named(path, class, lines);
     let memory = bytes(&format!("{path}.memory"), &raw.memory, lines);
     let number = within(&format!("{path}.percent"), raw.percent, 1..=100, lines);
     let percent = u8::try_from(number).ok().and_then(|number| Percent::try_from(number).ok());
@@ -40,17 +41,18 @@ fn class(path: &str, class: &str, raw: &own::SizeClass, lines: &mut Lines) -> Si
         }
         resource
     } else {
-        named_after(path, class, lines)
+        ResourceName(format!("{GPU}.{class}"))
     };
     SizeClass { resource, memory, percent: percent.unwrap_or(Percent::ALL) }
 }
 
-/// `nvidia.com/gpu.CLASS`.
-fn named_after(path: &str, class: &str, lines: &mut Lines) -> ResourceName {
-    if name::is_subdomain(class) && !class.contains('.') && class.len() <= 32 {
-        return ResourceName(format!("{GPU}.{class}"));
+/// Longest name of a class: a share's id is `UUID::CLASS-N`, and the kubelet takes 63 characters of which the UUID has 40.
+const LONGEST: usize = 18;
+
+/// Checks a class's name, which ids of devices hold whatever its resource is.
+fn named(path: &str, class: &str, lines: &mut Lines) {
+    if !name::is_subdomain(class) || class.contains('.') || class.len() > LONGEST {
+        let fix = format!("use up to {LONGEST} lower-case letters, digits and `-` inside");
+        lines.problem(path, format!("`{}` is not a name for a class", shown(class)), fix);
     }
-    let fix = "use up to 32 lower-case letters, digits and `-` inside, or give the class a `resource`";
-    lines.problem(path, format!("`{}` is not a name for a class", shown(class)), fix.to_owned());
-    ResourceName(format!("{GPU}.{class}"))
 }

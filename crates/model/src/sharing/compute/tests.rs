@@ -219,11 +219,10 @@ fn everything_that_a_gpu_cannot_do_is_said_at_once() {
 cotenant:
   classes:
     small: {memory: 12GiB, percent: 30}
-    a-class-with-a-long-name: {memory: 1GiB, percent: 1}
   mps: {oversubscription: 1.2}
   gpus:
   - {devices: [0, 1], strategy: mps, classes: {small: 4}}
-  - {devices: [2], strategy: mps, classes: {a-class-with-a-long-name: 1}}
+  - {devices: [2], strategy: exclusive}
   - {devices: [3], strategy: mps, replicas: 49}
   - {devices: [4], strategy: mps, replicas: 2}
   - {devices: [5], strategy: mps, replicas: 17}
@@ -249,8 +248,6 @@ cotenant:
     insta::assert_snapshot!(explained(text, &gpus), @r"
     cotenant.gpus[0].classes: 4 × small of 12288 MiB are 49152 MiB, and GPU 1 (Tesla T4) has room for 14464 MiB (15360 MiB less 896 MiB kept back)
       fix: lower the counts, or the memory of the classes by 34688 MiB in all
-    cotenant.gpus[1].classes: devices of class `a-class-with-a-long-name` would have ids of 68 characters, and the kubelet takes 63
-      fix: shorten the name of the class to 19 characters
     cotenant.gpus[2].replicas: maximum allowed replicas exceeded: 49 > 48 on GPU 3 (NVIDIA H100 80GB HBM3)
       fix: lower the number of shares to 48: an MPS server has no more clients
     cotenant.gpus[3].replicas: GPU 4 (Tesla T4) has compute capability 3.0, and MPS needs 3.5
@@ -275,12 +272,42 @@ fn a_configuration_that_contradicts_itself_is_refused() {
     let over = Offer::compute(&sharing, &[h100(0)], &driver()).expect_err("too much").to_string();
     sharing.classes.remove("large");
     let unknown = Offer::compute(&sharing, &[h100(0)], &driver()).expect_err("unknown").to_string();
-    insta::assert_snapshot!(format!("{over}\n{unknown}"), @r"
+    let mut long = self::sharing(&CLASSES.replace("small", "eighteen-character"));
+    long.classes =
+        long.classes.into_iter().map(|(name, class)| (name.replace("eighteen", "nearly-twenty"), class)).collect();
+    for rule in &mut long.rules {
+        if let GpuSharing::MpsClasses { counts } = &mut rule.sharing {
+            *counts = counts.iter().map(|(name, count)| (name.replace("eighteen", "nearly-twenty"), *count)).collect();
+        }
+    }
+    let long = Offer::compute(&long, &[h100(0)], &driver()).expect_err("too long").to_string();
+    insta::assert_snapshot!(format!("{over}\n{unknown}\n{long}"), @r"
     cotenant.gpus[0].classes: the shares of GPU 0 add up to 220 % of the multiprocessors, and 100 % may be handed out
       fix: lower the counts or percentages, or write `cotenant: {mps: {oversubscription: 2.2}}`
     cotenant.gpus[0].classes: there is no class `large`
       fix: describe it under `cotenant.classes`
+    cotenant.gpus[0].classes: devices of class `nearly-twenty-character` would have ids of 67 characters, and the kubelet takes 63
+      fix: shorten the name of the class to 19 characters
     ");
+}
+
+#[test]
+fn a_class_with_the_longest_name_has_ids_that_the_kubelet_takes() {
+    let offer = offer(
+        &CLASSES
+            .replace("small: 2", "small: 16")
+            .replace("small", "eighteen-character")
+            .replace("8GiB", "1GiB")
+            .replace("percent: 10", "percent: 1"),
+        &[h100(0)],
+    );
+    assert!(
+        offer
+            .resources
+            .iter()
+            .flat_map(|resource| &resource.devices)
+            .any(|device| device.id.0.len() == DeviceId::LONGEST)
+    );
 }
 
 #[test]
