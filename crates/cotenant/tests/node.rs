@@ -135,7 +135,8 @@ impl Node {
     /// A CUDA program in such a container, which has the host's pipe folder where the container has its own.
     fn client(&self, given: &Given) -> Program {
         let mut command = Command::new(cotenant_testkit::program("fake-cuda-client").expect("built"));
-        command.stdin(Stdio::null()).env_clear().envs(&given.environment);
+        // As most CUDA programs it notices an error with its next call; a test that waits for the fault needs it to stay.
+        command.arg("--linger").stdin(Stdio::null()).env_clear().envs(&given.environment);
         let inside = given.environment.get("CUDA_MPS_PIPE_DIRECTORY").expect("an MPS share");
         let (_, host, _) = given.mounts.iter().find(|(container, ..)| container == inside).expect("mounted");
         command.env("CUDA_MPS_PIPE_DIRECTORY", host);
@@ -203,15 +204,15 @@ async fn a_fault_makes_every_share_unhealthy_and_the_gpu_comes_back() {
     let _keeper = node.keeper();
     let _agent = node.agent();
     node.until_healthy(RESOURCE, 4).await;
-    let (mut culprit, mut neighbour) =
+    let (culprit, neighbour) =
         (node.client(&node.admit("a", RESOURCE).await), node.client(&node.admit("b", RESOURCE).await));
     node.clients(2);
     let begun = Instant::now();
     culprit.signal(Signal::USR1);
     node.until_healthy(RESOURCE, 0).await;
     let noticed = begun.elapsed();
-    culprit.wait();
-    neighbour.wait();
+    culprit.end();
+    neighbour.end();
     node.until_healthy(RESOURCE, 4).await;
     assert!(noticed < Duration::from_secs(1), "noticed after {noticed:?}\n{}", node.log());
     let _again = node.client(&node.admit("c", RESOURCE).await);

@@ -212,7 +212,7 @@ pub(super) async fn mps_clients(hardware: &Hardware, people: &People, gpu: GpuUu
 }
 
 /// Between two attempts to follow a log whose folder is not there yet.
-const LOG_PAUSE: Duration = Duration::from_secs(1);
+const LOG_PAUSE: Duration = Duration::from_millis(200);
 
 /// Follows the logs of a GPU's control daemon.
 pub(super) async fn watch_log(gpu: GpuUuid, folder: PathBuf, people: People, to: Tell) {
@@ -231,6 +231,8 @@ async fn follow_log(gpu: &GpuUuid, folder: &Path, people: &People, to: &Tell) ->
     #[expect(deprecated, reason = "the descriptor is owned, and so open, as long as it is registered")]
     // The watch wakes through a descriptor of its own, so that it can be read meanwhile.
     let wakes = AsyncFd::new(log.as_fd().try_clone_to_owned()?)?;
+    // What was written before is not read: the daemon is asked instead.
+    tell_gpu(to, gpu.clone(), GpuEvent::Reported { culprit: None, affected: Vec::new() });
     loop {
         wakes.readable().await?.clear_ready();
         report(gpu, &log.read()?, people, to);
