@@ -28,6 +28,7 @@ const READ_LIMIT: u64 = 256 << 10;
 #[derive(Debug)]
 pub struct LogWatch {
     inotify: OwnedFd,
+    folder: PathBuf,
     tails: Vec<Tail>,
 }
 
@@ -48,13 +49,27 @@ impl LogWatch {
     pub fn open(folder: &Path) -> io::Result<Self> {
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
         inotify::add_watch(&inotify, folder, WATCHED)?;
-        let mut tails: Vec<Tail> = FILES.iter().map(|name| Tail::at_end(folder.join(name))).collect();
-        // Protocol 3: each server has a folder with its log.
-        for server in folders_in(folder) {
-            inotify::add_watch(&inotify, &server, WATCHED)?;
-            tails.push(Tail::at_end(server.join("server.log")));
+        let tails = FILES.iter().map(|name| Tail::at_end(folder.join(name))).collect();
+        let mut watch = Self { inotify, folder: folder.to_owned(), tails };
+        watch.follow_servers(true)?;
+        Ok(watch)
+    }
+
+    /// Follows the logs of servers in folders of their own (protocol 3), where they are new.
+    fn follow_servers(&mut self, at_end: bool) -> io::Result<()> {
+        for server in folders_in(&self.folder) {
+            let log = server.join("server.log");
+            if self.tails.iter().any(|tail| tail.path == log) {
+                continue;
+            }
+            match inotify::add_watch(&self.inotify, &server, WATCHED) {
+                // One that went in between.
+                Err(Errno::NOENT) => continue,
+                other => other?,
+            };
+            self.tails.push(if at_end { Tail::at_end(log) } else { Tail::at(log, 0) });
         }
-        Ok(Self { inotify, tails })
+        Ok(())
     }
 
     /// Waits until a log has changed; whether that came in `patience`.
@@ -75,6 +90,7 @@ impl LogWatch {
     /// When a log cannot be read.
     pub fn read(&mut self) -> io::Result<News> {
         self.drain()?;
+        self.follow_servers(false)?;
         let mut news = News::default();
         for tail in &mut self.tails {
             tail.read(&mut news)?;
@@ -124,6 +140,10 @@ struct Tail {
 impl Tail {
     fn at_end(path: PathBuf) -> Self {
         let offset = fs::metadata(&path).map_or(0, |file| file.len());
+        Self::at(path, offset)
+    }
+
+    const fn at(path: PathBuf, offset: u64) -> Self {
         Self { path, offset, begun: Vec::new(), skipping: false }
     }
 
@@ -209,8 +229,8 @@ mod tests {
     #[test]
     fn a_log_that_comes_later_and_one_in_a_servers_folder_are_followed() {
         let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("gpu")).unwrap();
         let mut watch = LogWatch::open(folder.path()).unwrap();
+        fs::create_dir(folder.path().join("gpu")).unwrap();
         for name in ["control.log", "gpu/server.log"] {
             fs::write(folder.path().join(name), LEFT).unwrap();
             assert!(watch.wait(Duration::from_secs(10)).unwrap());

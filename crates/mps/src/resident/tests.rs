@@ -202,7 +202,8 @@ fn a_daemon_outlives_its_killed_keeper_and_is_adopted_with_its_clients_by_the_ne
     found.process.kill();
     assert!(daemon.wait_for_end(PATIENCE));
     let ready = rustix::event::PollFd::new(&handle, rustix::event::PollFlags::IN);
-    assert_eq!(rustix::event::poll(&mut [ready], Some(&rustix::event::Timespec::default())).unwrap(), 1);
+    let patience = rustix::event::Timespec::try_from(PATIENCE).unwrap();
+    assert_eq!(rustix::event::poll(&mut [ready], Some(&patience)).unwrap(), 1);
     assert_eq!(daemon.death().unwrap().status, None);
     stage.assert_nothing_is_left();
 }
