@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cotenant_model::sharing::DeviceId;
+use cotenant_model::sharing::change::{Change, DaemonChange, Effect};
 use cotenant_model::sharing::config::Drain;
-use cotenant_model::sharing::{Device, DeviceId, Resource};
 use cotenant_model::{GpuUuid, Nanoseconds};
 
 use super::event::{Action, Moment, Pod, Proposal};
@@ -106,9 +107,12 @@ impl State {
                 .collect();
         }
         let daemons = changed_daemons(applied, &proposal);
-        let touched = touched(applied, &proposal, &daemons);
+        let change = Change::between(&applied.offer, &proposal.offer, &[]);
+        let touched = touched(applied, &change, &daemons);
         self.edit.offer = Some(Pending { proposal, touched, daemons, waits_for: Vec::new() });
-        Vec::new()
+        let plan: Vec<String> = change.gpus.iter().map(ToString::to_string).collect();
+        let text = (!plan.is_empty()).then(|| format!("what the edited configuration changes: {}", plan.join("\n")));
+        text.map(|text| note(false, "ConfigPlan", text)).into_iter().collect()
     }
 
     /// Applies what waits and disturbs nobody any more; asks those whom it would disturb to go, where that is allowed.
@@ -215,12 +219,8 @@ impl State {
     }
 
     fn devices_of(&self, gpu: &GpuUuid) -> BTreeSet<DeviceId> {
-        let resources = self.applied.iter().flat_map(|applied| &applied.offer.resources);
-        resources
-            .flat_map(|resource| &resource.devices)
-            .filter(|device| device.gpu == *gpu)
-            .map(|device| device.id.clone())
-            .collect()
+        let devices = self.applied.iter().flat_map(|applied| applied.offer.devices_of(gpu));
+        devices.map(|(_, device)| device.id.clone()).collect()
     }
 
     /// Who holds any of these devices; before the kubelet was read, nobody can say.
@@ -287,17 +287,18 @@ fn changed_daemons(applied: &Applied, proposal: &Proposal) -> BTreeSet<GpuUuid> 
 }
 
 /// Devices that vanish or are not the same any more.
-fn touched(applied: &Applied, proposal: &Proposal, daemons: &BTreeSet<GpuUuid>) -> BTreeSet<DeviceId> {
-    let after: BTreeMap<&DeviceId, (&Resource, &Device)> = devices(&proposal.offer.resources).collect();
-    let same = |id: &DeviceId, (resource, device): (&Resource, &Device)| {
-        after.get(id).is_some_and(|(other, now)| other.name == resource.name && *now == device)
-    };
-    devices(&applied.offer.resources)
-        .filter(|(id, pair)| daemons.contains(&pair.1.gpu) || !same(id, *pair))
-        .map(|(id, _)| id.clone())
-        .collect()
-}
-
-fn devices(resources: &[Resource]) -> impl Iterator<Item = (&DeviceId, (&Resource, &Device))> {
-    resources.iter().flat_map(|resource| resource.devices.iter().map(move |device| (&device.id, (resource, device))))
+fn touched(applied: &Applied, change: &Change, daemons: &BTreeSet<GpuUuid>) -> BTreeSet<DeviceId> {
+    let mut whole = daemons.clone();
+    let mut touched = BTreeSet::new();
+    for gpu in &change.gpus {
+        if gpu.from.is_some() && (gpu.from != gpu.to || gpu.daemon == Some(DaemonChange::Replaced)) {
+            whole.insert(gpu.gpu.clone());
+        }
+        let changed = gpu.devices.iter().filter(|device| !matches!(device.effect, Effect::Appears { .. }));
+        touched.extend(changed.map(|device| device.device.clone()));
+    }
+    let of_whole =
+        |gpu: &GpuUuid| applied.offer.devices_of(gpu).map(|(_, device)| device.id.clone()).collect::<Vec<_>>();
+    touched.extend(whole.iter().flat_map(of_whole));
+    touched
 }

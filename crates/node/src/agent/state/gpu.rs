@@ -44,8 +44,8 @@ const SILENCE: u64 = 15 * SECOND;
 const LASTING: u64 = 400 * MILLISECOND;
 /// Between two questions while something is wrong.
 const CLOSE_LOOK: u64 = 250 * MILLISECOND;
-/// Between two questions while nothing is.
-const SLOW_LOOK: u64 = 30 * SECOND;
+/// Between two questions while nothing is. It stands on its own: a client can end a daemon's logging for good.
+const SLOW_LOOK: u64 = 10 * SECOND;
 /// How long a fresh daemon may take until it answers.
 const RECOVERY: u64 = 30 * SECOND;
 /// Longest pause between two starts of a daemon that does not start.

@@ -133,7 +133,10 @@ fn an_edit_that_touches_a_held_device_waits_for_its_pod_and_says_whom_it_waits_f
     let fewer = proposal(&[(0, Sharing::TimeSlicing, 2)]);
     let actions = state.step(propose(&fewer), at(2));
     assert_eq!(published(&actions), None);
-    assert!(said(&actions, "ConfigPending"));
+    let plan = actions.iter().position(|action| matches!(action, Action::Tell(note) if note.reason == "ConfigPlan" && note.text.contains("- 2 × nvidia.com/gpu.shared")));
+    let pending =
+        actions.iter().position(|action| matches!(action, Action::Tell(note) if note.reason == "ConfigPending"));
+    assert!(plan.is_some() && plan < pending, "{actions:?}");
     assert_eq!(state.edit().waits_for().collect::<Vec<_>>(), ["pod default/three"]);
     assert!(!said(&state.step(held(&[(0, 1, "one"), (0, 3, "three")]), at(3)), "ConfigPending"), "said once");
     let actions = state.step(held(&[(0, 1, "one")]), at(4));

@@ -211,7 +211,10 @@ impl Gpu {
             (Phase::Serving, Answer::Silent(why)) => self.suspect(why, actions),
             (Phase::Starting | Phase::Suspect { .. }, Answer::Serving)
             | (Phase::Suspect { .. }, Answer::Initializing) => {
-                self.hint = None;
+                if self.hint.take().flatten().is_some() {
+                    let text = format!("the MPS log of GPU {} tells of a fault, and its server serves", self.uuid);
+                    actions.push(self.tell(true, "MpsFaultPassed", text));
+                }
                 self.enter(Phase::Serving, actions);
             }
             (Phase::Recovering { since, .. }, Answer::Serving) => self.recover(since, actions),
