@@ -6,7 +6,7 @@ use super::draft::{Draft, Portion};
 use super::mig_device;
 use crate::gpu::{Gpu, MigDevice};
 use crate::sharing::config::MigStrategy;
-use crate::sharing::mig::{self, Layout, Plan, Step};
+use crate::sharing::mig::{self, Layout, Plan, PlanError, Step};
 use crate::sharing::offer::{ResourceName, Strategy};
 
 /// Carries out a rule: the MIG devices that are there, less those that the layout does not keep.
@@ -25,7 +25,7 @@ pub(super) fn apply(
     }
     let plan = match layout.map(|counts| mig::plan(gpu, &Layout::Enabled(counts.clone()), &[])).transpose() {
         Ok(plan) => plan,
-        Err(mig::PlanError::ResetPending { .. }) => {
+        Err(PlanError::ResetPending { .. }) => {
             draft.note(format!(
                 "MIG mode of GPU {} changes with its next reset; until then it offers nothing.",
                 gpu.index
@@ -33,11 +33,7 @@ pub(super) fn apply(
             return;
         }
         Err(error) => {
-            draft.problem(
-                &format!("{path}.layout"),
-                error.to_string(),
-                "write profiles and counts that the GPU can hold",
-            );
+            draft.problem(&format!("{path}.layout"), error.to_string(), fix_of(&error));
             return;
         }
     };
@@ -52,6 +48,21 @@ pub(super) fn apply(
     for device in gpu.mig_devices.iter().filter(stays) {
         let Some(resource) = offered(draft, gpu, device) else { continue };
         add(draft, path, (gpu, device), &resource, replicas);
+    }
+}
+
+fn fix_of(error: &PlanError) -> &'static str {
+    match error {
+        PlanError::Unreadable { .. } => {
+            "run as root with `CAP_SYS_ADMIN`, or cut the GPU as the layout says beforehand"
+        }
+        PlanError::NotCapable { .. }
+        | PlanError::UnknownProfile { .. }
+        | PlanError::PartOfInstance { .. }
+        | PlanError::TooMany { .. }
+        | PlanError::DoesNotFit { .. }
+        | PlanError::Busy { .. }
+        | PlanError::ResetPending { .. } => "write profiles and counts that the GPU can hold",
     }
 }
 

@@ -24,7 +24,7 @@ use super::config::{GpuSharing, Sharing};
 use super::mig::{Layout, is_part_of_instance, normalized};
 use super::offer::{Device, DeviceId, Offer, ResourceName, Strategy};
 use crate::GpuUuid;
-use crate::gpu::{Driver, Gpu, MigDevice};
+use crate::gpu::{ComputeMode, Driver, Gpu, MigDevice};
 
 /// The name of whole GPUs, and of MIG devices under `migStrategy: single`.
 const GPU: &str = "nvidia.com/gpu";
@@ -57,6 +57,10 @@ impl Offer {
         let assigned = rules::assign(&mut draft, gpus);
         let (mut ruled, mut rest) = (Vec::new(), Vec::new());
         for (gpu, rule) in gpus.iter().zip(assigned) {
+            if gpu.compute_mode == Some(ComputeMode::Prohibited) {
+                let index = gpu.index;
+                draft.note(format!("No process can use GPU {index}: its compute mode is prohibited (`nvidia-smi -i {index} -c 0` ends that)."));
+            }
             match rule {
                 Some(number) => {
                     rules::apply(&mut draft, gpu, number);

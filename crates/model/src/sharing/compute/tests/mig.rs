@@ -104,3 +104,12 @@ cotenant:
     note: GPU 3 offers nothing: MIG mode is off; a `layout` in `cotenant.gpus[1]` makes some.
     ");
 }
+
+#[test]
+fn a_layout_over_instances_that_cannot_be_read_is_refused_with_another_fix() {
+    let text = "cotenant: {gpus: [{devices: all, strategy: mig, layout: {3g.40gb: 2}}]}";
+    let refused = explained(text, &[with_mig(h100(0), &["3g.40gb"])]);
+    assert!(refused.contains("GPU 0 does not say which MIG instances it has"), "{refused}");
+    assert!(refused.contains("fix: run as root"), "{refused}");
+    assert!(explained(text, &[with_mig(h100(0), &["3g.40gb", "3g.40gb"])]).contains("2 × nvidia.com/mig-3g.40gb"));
+}

@@ -98,3 +98,11 @@ fn a_resource_with_more_devices_than_a_message_holds_is_refused() {
       fix: lower the number of shares: a resource holds about 61680 devices in all
     ");
 }
+
+#[test]
+fn a_gpu_that_no_process_can_use_is_noted() {
+    let gpu = Gpu { compute_mode: Some(ComputeMode::Prohibited), ..h100(0) };
+    let note = "No process can use GPU 0: its compute mode is prohibited (`nvidia-smi -i 0 -c 0` ends that).";
+    assert_eq!(offer("", &[gpu]).notes, [note]);
+    assert!(offer("", &[h100(0)]).notes.is_empty());
+}
