@@ -1,5 +1,8 @@
 //! Resident daemons through real processes: the simulated control program, started, lost, found, hurt and ended.
 
+mod fault;
+mod three;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -270,61 +273,6 @@ fn a_death_is_told_with_its_signal_and_last_words_and_leaves_room_for_the_next()
 }
 
 #[test]
-fn a_fault_is_told_by_the_log_blocks_new_clients_and_ends_with_the_affected_ones() {
-    let stage = Stage::new(&Script::default());
-    let mut daemon = stage.start();
-    let mut watch = LogWatch::open(&stage.place().log()).unwrap();
-    let (first, mut culprit) = (stage.client(4711), stage.client(4712));
-    let server = first.server();
-    culprit.fault().unwrap();
-    let seen = wait_for(&mut watch, |entry| *entry == Entry::Affected { client: 4712 });
-    // As on driver 580: the first is named, not the culprit.
-    assert!(seen.contains(&Entry::Fault { named: 4711 }), "{seen:?}");
-    assert_eq!(culprit.wait_for_error().unwrap(), "700");
-    assert_eq!(daemon.health().unwrap().state, State::Fault);
-    assert_eq!(Client::connect(&stage.place().pipe(), 4713).unwrap_err().to_string(), "807");
-    let dialogue = daemon.dialogue();
-    let refused = dialogue.terminate_client(server, 4711).unwrap_err();
-    assert!(matches!(refused, DialogueError::Faulty { .. }), "{refused}");
-    assert!(!dialogue.wait_until_active(Duration::from_millis(50)).unwrap());
-    drop((first, culprit));
-    assert!(dialogue.wait_until_active(PATIENCE).unwrap());
-    wait_for(&mut watch, |entry| *entry == Entry::FaultCleared);
-    assert_eq!(stage.client(4714).server(), server);
-    daemon.stop().unwrap();
-    stage.assert_nothing_is_left();
-}
-
-#[test]
-fn a_fault_whose_clients_stay_is_left_by_restarting_the_server() {
-    let stage = Stage::new(&Script::default());
-    let mut daemon = stage.start();
-    let mut straggler = stage.client(4711);
-    straggler.fault().unwrap();
-    assert_eq!(straggler.wait_for_error().unwrap(), "700");
-    daemon.restart_servers().unwrap();
-    assert_eq!(daemon.health().unwrap(), Health { state: State::Idle, servers: vec![] });
-    let next = stage.client(4712);
-    assert_ne!(next.server(), straggler.server());
-    assert_eq!(next.grant().memory, Some(1500 << 20));
-    drop(next);
-    daemon.stop().unwrap();
-    stage.assert_nothing_is_left();
-}
-
-#[test]
-fn a_daemon_in_a_fault_stops_in_time_although_asking_its_clients_to_leave_would_block_it() {
-    let stage = Stage::new(&Script::default());
-    let mut daemon = stage.start();
-    let mut straggler = stage.client(4711);
-    straggler.fault().unwrap();
-    straggler.wait_for_error().unwrap();
-    assert_eq!(daemon.health().unwrap().state, State::Fault);
-    daemon.stop().unwrap();
-    stage.assert_nothing_is_left();
-}
-
-#[test]
 fn a_working_client_is_taken_off_the_gpu_before_it_is_ended() {
     let stage = Stage::new(&Script::default());
     let daemon = stage.start();
@@ -431,46 +379,4 @@ fn a_closed_parent_is_told_before_clients_of_other_users_fail_by_it() {
     let wanted = Trap::ClosedParent { path: stage.root.path().to_owned(), mode: 0o700 };
     assert!(daemon.traps().contains(&wanted), "{:?}", daemon.traps());
     daemon.stop().unwrap();
-}
-
-#[test]
-fn protocol_3_gives_each_class_a_namespace_with_limits_of_its_own() {
-    let stage = Stage::new(&Script { protocol_three: true, ..Script::default() });
-    let small = ClientLimits { percent: Percent::try_from(25).ok(), memory: Some(Bytes::mebibytes(700)) };
-    let namespaces = vec![Namespace { name: "small".to_owned(), limits: small }];
-    let settings = ResidentSettings { namespaces, ..stage.settings() };
-    let mut daemon = ResidentDaemon::start(&settings).unwrap();
-    assert_eq!(daemon.dialogue().dialect(), Dialect::Three);
-    let pipe = three::client_directory(&stage.place().pipe(), "small");
-    let (mut client, whole) = (Client::connect(&pipe, 4711).unwrap(), stage.client(4712));
-    assert_eq!((client.grant().memory, client.grant().percent), (Some(700 << 20), 25.0));
-    assert_eq!((whole.grant().memory, whole.grant().percent), (Some(1500 << 20), 50.0));
-    let health = daemon.health().unwrap();
-    assert_eq!((health.state, health.servers[0].clients.len()), (State::Active, 2));
-    client.fault().unwrap();
-    client.wait_for_error().unwrap();
-    assert_eq!(daemon.dialogue().status(client.server()).unwrap(), ServerStatus::Fault);
-    daemon.restart_servers().unwrap();
-    let next = Client::connect(&pipe, 4713).unwrap();
-    assert_eq!((next.server() == client.server(), next.grant().memory), (false, Some(700 << 20)));
-    drop((client, whole, next));
-    drop(daemon);
-    adopted(ResidentDaemon::open(&settings).unwrap()).stop().unwrap();
-    stage.assert_nothing_is_left();
-}
-
-#[test]
-fn a_protocol_3_that_does_not_come_up_is_given_up_for_protocol_2_where_that_is_allowed() {
-    let unanswered = ["server create".to_owned()].into();
-    let stage = Stage::new(&Script { protocol_three: true, unanswered, ..Script::default() });
-    let patience = Patience { dialogue: Duration::from_secs(1), ..stage.settings().patience };
-    let settings = ResidentSettings { patience, ..stage.settings() };
-    let strict = ResidentSettings { protocol: Protocol::Three, ..settings.clone() };
-    let error = ResidentDaemon::start(&strict).unwrap_err();
-    assert!(matches!(error, MpsError::Dialogue { source: DialogueError::Late { .. }, .. }), "{error:?}");
-    stage.assert_nothing_is_left();
-    let daemon = ResidentDaemon::start(&settings).unwrap();
-    assert_eq!(daemon.dialogue().dialect(), Dialect::Two);
-    daemon.stop().unwrap();
-    assert!(stage.place().log().join(OUTPUT).exists());
 }
