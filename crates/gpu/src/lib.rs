@@ -19,9 +19,11 @@
 //!
 //! Where no driver is, tests load a simulated library through the very same path. An H200 with driver 580 gave every figure
 //! of a reading, the energy counter and GPM's among them, and under MPS the lists that the simulation shows: the server in
-//! the compute list, with the only utilisation, and each client with its memory in MPS's own. The simulation alone has
-//! proven what a healthy machine cannot show: XID errors, lost GPUs that come back, a driver that refuses or goes, cutting
-//! GPUs into MIG devices, and absurd or stale utilisation.
+//! the compute list, with the only utilisation, and each client with its memory in MPS's own. An H100 with driver 580 told
+//! the watch of the XID 31 that a real illegal access made, its recovery action, and its MIG profiles with MIG mode off; a list
+//! of processes took 2.7 ms there and the inventory 39 ms. The simulation alone has proven what a healthy machine that is not to
+//! be reconfigured cannot show: other XID errors, lost GPUs that come back, a driver that refuses or goes, cutting GPUs into
+//! MIG devices, and absurd or stale utilisation.
 
 mod driver;
 mod figures;

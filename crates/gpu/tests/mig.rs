@@ -8,7 +8,7 @@ use cotenant_gpu::{MigError, MigOutcome, MigState, Nvml};
 use cotenant_model::gpu::{Gpu as Read, MigPlacement};
 use cotenant_model::sharing::mig::{Layout, Step, plan};
 use cotenant_model::{GpuReader as _, GpuUuid};
-use cotenant_testkit::nvml::{ErrorCode, Gpu, GpuInstance, Library, Process, Scenario};
+use cotenant_testkit::nvml::{ErrorCode, Gpu, GpuInstance, Library, MigHabit, Process, Scenario};
 
 fn installed(gpu: Gpu) -> (Library, Nvml) {
     let library = Scenario::of(gpu).install().expect("the simulated library");
@@ -76,6 +76,16 @@ fn a_gpu_is_cut_as_planned_cut_otherwise_and_joined_again() {
     reach(&mut reader, &Layout::Disabled);
     assert_eq!((read(&reader).mig, profiles(&reader)), (Some(false), Vec::new()));
     assert!(reader.sample(&kept).is_err(), "a device that is gone is not read by its old handle");
+}
+
+#[test]
+fn a_driver_that_tells_profiles_in_mig_mode_only_is_asked_again() {
+    let mut old = Gpu::hopper("GPU-0");
+    old.mig.as_mut().expect("MIG").habits.insert(MigHabit::ProfilesInMigModeOnly);
+    let (_library, mut reader) = installed(old);
+    assert_eq!(read(&reader).mig_profiles, []);
+    reach(&mut reader, &layout(&[("7g.141gb", 1)]));
+    assert_eq!(profiles(&reader), ["7g.141gb"]);
 }
 
 #[test]

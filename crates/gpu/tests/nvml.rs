@@ -8,7 +8,7 @@ use cotenant_gpu::{LIBRARY_VARIABLE, Nvml, OpenError, ReadError};
 use cotenant_model::gpu::{ComputeMode, GpuProcess, GpuSample, MigDevice, MigPlacement, ProcessList};
 use cotenant_model::{Bytes, GpuReader as _, GpuUuid};
 use cotenant_testkit::nvml::{
-    Change, ErrorCode, Fabric, Gpu, Library, Pci, Process, ProcessList as List, SCENARIO_VARIABLE, Scenario,
+    Change, ErrorCode, Fabric, Gpu, Library, MigHabit, Pci, Process, ProcessList as List, SCENARIO_VARIABLE, Scenario,
     Utilization,
 };
 
@@ -165,7 +165,7 @@ fn the_profiles_of_a_gpu_are_those_that_its_driver_names() {
 #[test]
 fn a_driver_that_leaves_the_profile_out_of_the_name_has_it_worked_out() {
     let mut gpu = Gpu::hopper("GPU-0").with_instances(&["2g.35gb"]);
-    gpu.mig.as_mut().expect("MIG").bare_names = true;
+    gpu.mig.as_mut().expect("MIG").habits.insert(MigHabit::BareNames);
     let (_library, reader) = installed(&Scenario::of(gpu));
     assert_eq!(reader.gpus().expect("inventory")[0].mig_devices[0].profile, "2g.35gb");
 }

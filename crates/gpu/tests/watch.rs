@@ -132,6 +132,14 @@ fn a_lost_gpu_is_told_once_and_is_back_after_nvml_has_started_again() {
 }
 
 #[test]
+fn a_gpu_that_was_lost_from_the_start_is_told_when_it_answers() {
+    let lost = Gpu { lost: true, ..Gpu::hopper("GPU-0") };
+    let watched = watched(&Scenario::of(lost).with_gpu(Gpu::turing("GPU-1")));
+    watched.library.replace(&Scenario::of(Gpu::hopper("GPU-0")).with_gpu(Gpu::turing("GPU-1"))).expect("replaced");
+    while watched.until(answers).gpu != uuid("GPU-0") {}
+}
+
+#[test]
 fn a_driver_that_goes_and_comes_is_every_gpu_lost_and_back() {
     let scenario = Scenario::of(Gpu::hopper("GPU-0")).with_gpu(Gpu::turing("GPU-1"));
     let mut watched = watched(&scenario);

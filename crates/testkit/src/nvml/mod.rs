@@ -35,6 +35,6 @@ mod simulation;
 
 pub use library::{Library, SCENARIO_VARIABLE};
 pub use scenario::{
-    Change, ComputeInstance, ComputeMode, ErrorCode, Event, Fabric, Gpu, GpuInstance, Mig, MigProfile, Monitoring, Pci,
-    Process, ProcessList, Scenario, Utilization,
+    Change, ComputeInstance, ComputeMode, ErrorCode, Event, Fabric, Gpu, GpuInstance, Mig, MigHabit, MigProfile,
+    Monitoring, Pci, Process, ProcessList, Scenario, Utilization,
 };

@@ -30,6 +30,8 @@ pub(super) struct Gpus {
     driver: Driver,
     known: BTreeMap<GpuUuid, Answers>,
     registered: Option<Registered>,
+    /// Whether the driver counts more GPUs than say who they are, or none.
+    unnamed: bool,
     /// What a set had still to tell when it was replaced.
     missed: VecDeque<Told>,
 }
@@ -58,7 +60,7 @@ struct Registered {
 
 impl Gpus {
     pub(super) const fn new(driver: Driver) -> Self {
-        Self { driver, known: BTreeMap::new(), registered: None, missed: VecDeque::new() }
+        Self { driver, known: BTreeMap::new(), registered: None, unnamed: false, missed: VecDeque::new() }
     }
 
     /// Gives the event set back, before NVML ends.
@@ -68,8 +70,9 @@ impl Gpus {
         self.replace(None);
     }
 
+    /// Whether a GPU is lost, be it one that was never seen to answer.
     pub(super) fn any_lost(&self) -> bool {
-        self.known.values().any(|answers| answers.lost) || self.known.is_empty()
+        self.unnamed || self.known.values().any(|answers| answers.lost)
     }
 
     /// Waits for one event at most so long.
@@ -97,7 +100,9 @@ impl Gpus {
         let driver = self.driver.clone();
         let calls = driver.calls();
         let before = self.answering();
-        let answers = answers(calls.library);
+        let count = calls.library.device_count().unwrap_or(0);
+        let answers = answers(calls.library, count);
+        self.unnamed = answers.is_empty() || u32::try_from(answers.len()).is_ok_and(|named| named < count);
         let mut told = Vec::new();
         for (gpu, answer) in &answers {
             let known = self.known.entry(gpu.clone()).or_default();
@@ -175,9 +180,9 @@ impl Answers {
 }
 
 /// What each GPU that the driver lists answers.
-fn answers(library: &nvml_wrapper::Nvml) -> BTreeMap<GpuUuid, Result<Option<RecoveryAction>, NvmlError>> {
+fn answers(library: &nvml_wrapper::Nvml, count: u32) -> BTreeMap<GpuUuid, Result<Option<RecoveryAction>, NvmlError>> {
     let mut answers = BTreeMap::new();
-    for index in 0..library.device_count().unwrap_or(0) {
+    for index in 0..count {
         let Ok(device) = library.device_by_index(index) else { continue };
         let Ok(uuid) = device.uuid() else { continue };
         answers.insert(GpuUuid(uuid), asked(&device));

@@ -6,13 +6,13 @@ use nvml_wrapper_sys::bindings::{nvmlMemory_t, nvmlMemory_v2_t};
 
 use super::pointer::{Device, MigDevice, Out, supported};
 use super::system::signed;
-use crate::nvml::scenario::{ComputeMode, ErrorCode, Gpu};
+use crate::nvml::scenario::{ComputeMode, ErrorCode, Gpu, MigHabit};
 
 exports! {
     "nvmlDeviceGetName" => fn name(device: Device, name: Out<c_char>, length: c_uint) |simulation| {
         let (gpu, mig) = device.resolve(simulation)?;
         match mig {
-            Some(mig) if !gpu.mig.as_ref().is_some_and(|mig| mig.bare_names) => {
+            Some(mig) if !gpu.mig.as_ref().is_some_and(|mig| mig.has(MigHabit::BareNames)) => {
                 name.put_text(length, &format!("{} MIG {}", gpu.name, profile_name(&mig)))
             }
             Some(_) | None => name.put_text(length, &gpu.name),

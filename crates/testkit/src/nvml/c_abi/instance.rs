@@ -8,7 +8,7 @@ use nvml_wrapper_sys::bindings::{
 };
 
 use super::pointer::{Device, Out, supported};
-use crate::nvml::scenario::{ComputeInstance, ErrorCode, Gpu, GpuInstance, Mig, MigProfile, uuid};
+use crate::nvml::scenario::{ComputeInstance, ErrorCode, Gpu, GpuInstance, Mig, MigHabit, MigProfile, uuid};
 use crate::nvml::simulation::{Simulation, Target};
 
 exports! {
@@ -144,12 +144,17 @@ fn enabled(gpu: &Gpu) -> Result<&Mig, ErrorCode> {
     supported(gpu.mig.as_ref().filter(|mig| mig.enabled))
 }
 
+/// MIG where the driver tells the profiles.
+fn told(gpu: &Gpu) -> Result<&Mig, ErrorCode> {
+    supported(gpu.mig.as_ref().filter(|mig| mig.enabled || !mig.has(MigHabit::ProfilesInMigModeOnly)))
+}
+
 fn of_kind(gpu: &Gpu, kind: u32) -> Result<&MigProfile, ErrorCode> {
-    supported(enabled(gpu)?.profiles.iter().find(|profile| profile.kind == kind))
+    supported(told(gpu)?.profiles.iter().find(|profile| profile.kind == kind))
 }
 
 fn of_id(gpu: &Gpu, id: u32) -> Result<&MigProfile, ErrorCode> {
-    enabled(gpu)?.profile(id).ok_or(ErrorCode::InvalidArgument)
+    told(gpu)?.profile(id).ok_or(ErrorCode::InvalidArgument)
 }
 
 /// The GPU instance that a handle names.
@@ -163,7 +168,7 @@ fn resolve(handle: Device, simulation: &Simulation) -> Result<(usize, &GpuInstan
 /// Makes a GPU instance where it is asked for, or at the first free place.
 fn cut(simulation: &mut Simulation, position: usize, profile: u32, start: Option<u32>) -> Result<Device, ErrorCode> {
     let id = simulation.change(position, |gpu| {
-        let profile = of_id(gpu, profile)?.clone();
+        let profile = enabled(gpu)?.profile(profile).ok_or(ErrorCode::InvalidArgument)?.clone();
         let mig = supported(gpu.mig.as_mut())?;
         let free = mig.free_starts(&profile);
         let wanted = free.iter().find(|free| start.is_none_or(|start| start == **free));

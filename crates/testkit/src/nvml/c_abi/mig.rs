@@ -5,7 +5,7 @@ use std::ffi::c_uint;
 use nvml_wrapper_sys::bindings::nvmlDeviceAttributes_t;
 
 use super::pointer::{Device, MigDevice, Out, supported};
-use crate::nvml::scenario::{ErrorCode, Mig};
+use crate::nvml::scenario::{ErrorCode, Mig, MigHabit};
 use crate::nvml::simulation::Target;
 
 exports! {
@@ -56,8 +56,8 @@ exports! {
 const MAX_DEVICES: c_uint = 7;
 
 /// Changes the mode, or leaves the change to the next reset; the driver's own word on that.
-const fn turn(mig: &mut Mig, on: bool) -> u32 {
-    if !mig.mode_needs_reset {
+fn turn(mig: &mut Mig, on: bool) -> u32 {
+    if !mig.has(MigHabit::ModeNeedsReset) {
         (mig.enabled, mig.pending) = (on, None);
         return 0;
     }

@@ -1,5 +1,6 @@
 //! MIG on a simulated GPU: what it can be cut into, and what it is cut into.
 
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use serde::{Deserialize, Serialize};
@@ -13,14 +14,25 @@ pub struct Mig {
     /// Whether it will be on after the next reset; `None` is the same as now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pending: Option<bool>,
-    /// Whether a change of the mode waits for a reset, as on Ampere while anything watches the GPU.
-    pub mode_needs_reset: bool,
-    /// Whether the product name of a MIG device leaves the profile out, as older drivers do.
-    pub bare_names: bool,
+    /// Where it differs from what a new GPU and driver do.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub habits: BTreeSet<MigHabit>,
     /// What the GPU can be cut into.
     pub profiles: Vec<MigProfile>,
     /// GPU instances that exist.
     pub instances: Vec<GpuInstance>,
+}
+
+/// What older GPUs and drivers do otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MigHabit {
+    /// A change of the mode waits for a reset, as on Ampere while anything watches the GPU.
+    ModeNeedsReset,
+    /// The product name of a MIG device leaves the profile out.
+    BareNames,
+    /// The driver tells the profiles in MIG mode only; an H100's driver 580 tells them always.
+    ProfilesInMigModeOnly,
 }
 
 /// A kind of GPU instance.
@@ -89,7 +101,11 @@ impl Mig {
             (3, 5, "4g.20gb", 4, 19_968, 56, [4, 2, 0, 0, 0]),
             (4, 0, "7g.40gb", 7, 40_192, 98, [7, 5, 0, 1, 1]),
         ];
-        Self { mode_needs_reset: true, profiles: table.map(MigProfile::of).into(), ..Self::default() }
+        Self {
+            habits: [MigHabit::ModeNeedsReset].into(),
+            profiles: table.map(MigProfile::of).into(),
+            ..Self::default()
+        }
     }
 
     /// MIG of an H200 with 141 GB: names, ids and placements of NVIDIA's MIG user guide.
@@ -105,6 +121,12 @@ impl Mig {
             (4, 0, "7g.141gb", 7, 143_360, 132, [8, 7, 0, 7, 1]),
         ];
         Self { profiles: table.map(MigProfile::of).into(), ..Self::default() }
+    }
+
+    /// Whether it has a habit.
+    #[must_use]
+    pub fn has(&self, habit: MigHabit) -> bool {
+        self.habits.contains(&habit)
     }
 
     /// A profile by its id.

@@ -10,7 +10,7 @@ mod process;
 
 pub use gpu::{ComputeMode, Fabric, Gpu, Monitoring, Pci};
 pub(in crate::nvml) use mig::uuid;
-pub use mig::{ComputeInstance, GpuInstance, Mig, MigProfile};
+pub use mig::{ComputeInstance, GpuInstance, Mig, MigHabit, MigProfile};
 pub use process::{Process, ProcessList, Utilization};
 
 /// Everything a simulated host shows; the layout of the scenario file.
