@@ -68,7 +68,7 @@ fn render(helm: &Path, files: &[PathBuf], more: &[&str]) -> Result<String, Strin
     for file in files {
         command.arg("-f").arg(file);
     }
-    let output = command.output().expect("helm runs");
+    let output = command.output().map_err(|error| error.to_string())?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }
@@ -90,8 +90,7 @@ fn named(mut object: Value) -> (String, Value) {
     );
     if let Some(labels) = object["metadata"]["labels"].as_object_mut() {
         // Who made it is the one difference that is meant.
-        labels.remove("helm.sh/chart").map_or((), drop);
-        labels.remove("app.kubernetes.io/managed-by").map_or((), drop);
+        labels.retain(|label, _| label != "helm.sh/chart" && label != "app.kubernetes.io/managed-by");
     }
     (name, folded(object))
 }
@@ -104,7 +103,7 @@ fn folded(value: Value) -> Value {
         }
         Value::Array(items) => items.into_iter().map(folded).collect(),
         Value::Object(entries) => entries.into_iter().map(|(key, value)| (key, folded(value))).collect(),
-        value => value,
+        value @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => value,
     }
 }
 

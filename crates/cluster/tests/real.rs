@@ -112,7 +112,8 @@ async fn a_real_api_server_takes_everything_and_lets_an_agent_touch_its_own_node
     }
 
     let agent = agent(&raw, "trial-1").await;
-    own_node_only(&raw, &agent, &nodes).await;
+    own_node_only(&raw, &agent).await;
+    labels_of_its_own(&raw, &agent, &nodes).await;
     events(&raw, &agent).await;
     eviction(&raw, &agent).await;
     watches(&agent).await;
@@ -126,7 +127,7 @@ async fn a_real_api_server_takes_everything_and_lets_an_agent_touch_its_own_node
     }
 }
 
-async fn own_node_only(raw: &kube::Client, agent: &Client, nodes: &Api<Node>) {
+async fn own_node_only(raw: &kube::Client, agent: &Client) {
     agent.set_labels("trial-1", &labels("2"), |_key| false).await.expect("its own");
     assert_eq!(held(raw, "trial-1").await.as_deref(), Some("2"));
     // An admission policy comes into force some time after it was made.
@@ -138,6 +139,9 @@ async fn own_node_only(raw: &kube::Client, agent: &Client, nodes: &Api<Node>) {
     until("the policy is in force", denied).await;
     let refused = agent.set_labels("trial-2", &labels("3"), |_key| false).await.expect_err("another's").to_string();
     assert!(refused.contains("an agent of cotenant may change its own node only"), "{refused}");
+}
+
+async fn labels_of_its_own(raw: &kube::Client, agent: &Client, nodes: &Api<Node>) {
     let change = agent.set_labels("trial-1", &labels("4"), |_key| false).await.expect("its own still");
     assert_eq!(change.set.into_iter().collect::<Vec<_>>(), ["nvidia.com/gpu.count"]);
     assert!(agent.set_labels("trial-1", &labels("4"), |_key| false).await.expect("the same").is_empty());
