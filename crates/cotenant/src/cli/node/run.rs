@@ -38,6 +38,6 @@ fn failure(error: &AgentError) -> Failure {
         AgentError::Serve(_) => Failure::from_error(Kind::Other, error).hint("--socket takes another place"),
         AgentError::Memory(_) => Failure::from_error(Kind::Other, error)
             .hint("the agent takes root, or another folder with --state-directory"),
-        AgentError::Watch(_) | AgentError::Task(_) => Failure::from_error(Kind::Other, error),
+        AgentError::Watch(_) | AgentError::Spawn(_) | AgentError::Task(_) => Failure::from_error(Kind::Other, error),
     }
 }

@@ -22,6 +22,7 @@ use crate::agent::served::{Served, answers};
 use crate::agent::state::State;
 use crate::clock::{self, HostClock};
 use crate::keeper::client::KeeperClient;
+use crate::keeper::spawn::Spawner;
 use crate::serve::{ServeError, View, serve_local, serve_probes};
 
 /// Starts tasks that end when the agent does.
@@ -85,6 +86,7 @@ pub(super) async fn build(options: Options, parts: &TaskTracker) -> Result<Agent
         api: api.as_ref().map(|api| (api.client.clone(), api.pods.clone())),
         tasks: parts.clone(),
         to: to.clone(),
+        queues: super::hands::Queues::default(),
     };
     let again = watch::Sender::new(0);
     let wishes = Wishes {
@@ -99,7 +101,9 @@ pub(super) async fn build(options: Options, parts: &TaskTracker) -> Result<Agent
     let holders_wanted = watch::Sender::new(true);
     let gpus = watch::Sender::new(Arc::new(Vec::new()));
     if let Some(keeper) = keeper {
-        tasks.start(watch_keeper(keeper, hardware.clone(), people.clone(), to.clone()));
+        let spawner = (options.keeper == KeeperChoice::Spawn).then(|| Spawner::new(&root)).transpose();
+        let spawner = spawner.map_err(AgentError::Spawn)?;
+        tasks.start(watch_keeper(keeper, spawner, hands.clone(), to.clone()));
     }
     tasks.start(wishes.run());
     let socket = options.paths.pod_resources.clone();

@@ -1,6 +1,8 @@
 //! Does what the state wants. What takes time is done by tasks that report back.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use cotenant_cluster::{Client as ApiClient, Event as ClusterEvent, EventKind, Events, Eviction, Pods, Regarding};
@@ -36,13 +38,22 @@ pub(super) struct Hands {
     pub(super) events: Option<Events>,
     pub(super) tasks: TaskTracker,
     pub(super) to: Tell,
+    /// Requests to the keeper about one GPU are made one after the other, in the order in which they are wanted.
+    pub(super) queues: Queues,
 }
+
+/// One place in the queue for each GPU.
+pub(super) type Queues = Arc<std::sync::Mutex<BTreeMap<GpuUuid, Arc<tokio::sync::Mutex<()>>>>>;
 
 impl Hands {
     /// Asks the keeper for a daemon.
     pub(super) fn keep(&self, gpu: GpuUuid, ask: Ask) {
         let (keeper, to) = (self.keeper.clone(), self.to.clone());
+        let queue =
+            Arc::clone(self.queues.lock().unwrap_or_else(PoisonError::into_inner).entry(gpu.clone()).or_default());
         self.tasks.spawn(async move {
+            // Tasks are first polled in the order in which they were spawned, and this lock is fair.
+            let _turn = queue.lock().await;
             let Some(keeper) = keeper else {
                 let why = "this agent was started without a keeper, so no GPU can be shared by MPS".to_owned();
                 return tell_gpu(&to, gpu, GpuEvent::DaemonRefused(why));
@@ -134,13 +145,14 @@ impl Hands {
                 Regarding::Pod { namespace: pod.namespace.clone(), name: pod.name.clone(), uid: self.uid(pod) }
             }
         };
-        let kind = if warning { EventKind::Warning } else { EventKind::Normal };
-        match &self.events {
-            Some(events) => {
-                events.report(ClusterEvent { regarding, kind, reason, action: "SharingGpus", note: text });
-            }
-            None if warning => tracing::warn!(?subject, reason, "{text}"),
-            None => tracing::info!(?subject, reason, "{text}"),
+        let about = match &subject {
+            Subject::Node => "node".to_owned(),
+            Subject::Pod(pod) => format!("pod {pod}"),
+        };
+        log(warning, reason, &about, &text);
+        if let Some(events) = &self.events {
+            let kind = if warning { EventKind::Warning } else { EventKind::Normal };
+            events.report(ClusterEvent { regarding, kind, reason, action: "SharingGpus", note: text });
         }
     }
 
@@ -176,7 +188,7 @@ impl Hands {
     }
 
     /// Makes MIG devices; an empty layout is MIG mode off.
-    pub(super) fn apply_mig(&self, gpu: GpuUuid, profiles: std::collections::BTreeMap<String, u32>) {
+    pub(super) fn apply_mig(&self, gpu: GpuUuid, profiles: BTreeMap<String, u32>) {
         let (hardware, to) = (self.hardware.clone(), self.to.clone());
         self.tasks.spawn(async move {
             let layout = if profiles.is_empty() { Layout::Disabled } else { Layout::Enabled(profiles) };
@@ -184,6 +196,14 @@ impl Hands {
             tell_gpu(&to, gpu, GpuEvent::MigApplied(result));
             tell(&to, Told::Look);
         });
+    }
+}
+
+fn log(warning: bool, reason: &str, about: &str, text: &str) {
+    if warning {
+        tracing::warn!(reason, about, "{text}");
+    } else {
+        tracing::info!(reason, about, "{text}");
     }
 }
 

@@ -60,6 +60,9 @@ pub enum AgentError {
     /// The GPUs cannot be watched.
     #[error(transparent)]
     Watch(#[from] WatchError),
+    /// This program cannot start a keeper.
+    #[error("a keeper of MPS control daemons cannot be started")]
+    Spawn(#[source] std::io::Error),
     /// A task ended that must not.
     #[error("the task `{0}` has ended")]
     Task(&'static str),

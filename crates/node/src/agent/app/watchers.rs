@@ -1,6 +1,5 @@
 //! Tasks that watch one outside world each and tell the dispatcher what happens there.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
@@ -18,14 +17,16 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
+use super::hands::Hands;
 use super::hardware::Hardware;
 use super::people::People;
 use super::propose::{Handing, handing, propose};
 use crate::agent::options::Overrides;
 use crate::agent::source::Source;
 use crate::agent::state::event::{Client, Culprit, Event, GpuEvent, Proposal};
-use crate::keeper::client::KeeperClient;
-use crate::keeper::protocol::Happening;
+use crate::keeper::client::{Happenings, KeeperClient};
+use crate::keeper::protocol::{Happening, Kept};
+use crate::keeper::spawn::Spawner;
 use crate::usage::attribution::Seen;
 
 /// What the dispatcher hears.
@@ -176,31 +177,36 @@ async fn relabelled(facts: &mut Option<watch::Receiver<Option<NodeFacts>>>, labe
 /// Between two attempts to reach the keeper.
 const KEEPER_PAUSE: Duration = Duration::from_millis(500);
 
-/// Hears of the daemons' deaths.
-pub(super) async fn watch_keeper(keeper: KeeperClient, hardware: Hardware, people: People, to: Tell) {
+/// Hears of the daemons' deaths. Where no keeper answers, one is started, if that is wanted.
+pub(super) async fn watch_keeper(keeper: KeeperClient, mut spawner: Option<Spawner>, hands: Hands, to: Tell) {
     loop {
-        match keeper.watch().await {
-            Ok((kept, mut happenings)) => {
-                let living: BTreeSet<GpuUuid> =
-                    kept.into_iter().filter(|kept| kept.pid.is_some()).map(|kept| kept.gpu).collect();
-                tell(&to, Told::Event(Event::KeeperUp(living)));
-                loop {
-                    match happenings.next().await {
-                        Ok(Happening::Died { gpu, how }) => {
-                            let clients = mps_clients(&hardware, &people, gpu.clone()).await;
-                            tell_gpu(&to, gpu, GpuEvent::DaemonDown { how, clients });
-                        }
-                        Ok(Happening::Started(_) | Happening::Stopped { .. }) => {}
-                        Err(error) => {
-                            tell(&to, Told::Event(Event::KeeperDown(chain(&error, ": "))));
-                            break;
-                        }
-                    }
-                }
-            }
-            Err(error) => tell(&to, Told::Event(Event::KeeperDown(chain(&error, ": ")))),
+        let why = match keeper.watch().await {
+            Ok((kept, happenings)) => follow_keeper(kept, happenings, &hands, &to).await,
+            Err(error) => chain(&error, ": "),
+        };
+        tell(&to, Told::Event(Event::KeeperDown(why)));
+        if let Some(spawner) = &mut spawner
+            && let Err(error) = spawner.ensure()
+        {
+            tracing::warn!(%error, "a keeper cannot be started");
         }
         sleep(KEEPER_PAUSE).await;
+    }
+}
+
+/// Tells what a keeper tells, until it is gone; says how.
+async fn follow_keeper(kept: Vec<Kept>, mut happenings: Happenings, hands: &Hands, to: &Tell) -> String {
+    let living = kept.into_iter().filter(|kept| kept.pid.is_some()).map(|kept| kept.gpu).collect();
+    tell(to, Told::Event(Event::KeeperUp(living)));
+    loop {
+        match happenings.next().await {
+            Ok(Happening::Died { gpu, how }) => {
+                let clients = mps_clients(&hands.hardware, &hands.people, gpu.clone()).await;
+                tell_gpu(to, gpu, GpuEvent::DaemonDown { how, clients });
+            }
+            Ok(Happening::Started(_) | Happening::Stopped { .. }) => {}
+            Err(error) => return chain(&error, ": "),
+        }
     }
 }
 
