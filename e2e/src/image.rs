@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::cluster::Programs;
+use crate::cluster::{Programs, State};
 use crate::process::{command, run};
 
 /// The image that holds a pod's namespaces.
@@ -52,31 +52,33 @@ impl Image {
     ///
     /// # Errors
     /// When busybox is missing or the disk refuses.
-    pub fn pause() -> anyhow::Result<Self> {
+    pub fn pause(state: &State) -> anyhow::Result<Self> {
         let content =
             Content { name: PAUSE, programs: &[], tools: &["sleep"], entrypoint: &["/bin/sleep", "2147483647"] };
-        Self::build(&content)
+        Self::build(state.folder(), &content)
     }
 
     /// The image of what shares a GPU in tests. The simulated CUDA client is in it once it is built.
     ///
     /// # Errors
     /// When busybox is missing or the disk refuses.
-    pub fn client(programs: &Programs) -> anyhow::Result<Self> {
+    pub fn client(state: &State, programs: &Programs) -> anyhow::Result<Self> {
         let client = programs.own.join("fake-cuda-client");
         let client = client.is_file().then_some((client, "/usr/bin/fake-cuda-client"));
         let programs: Vec<_> = client.into_iter().collect();
-        Self::build(&Content { name: CLIENT, programs: &programs, tools: &TOOLS, entrypoint: &["/bin/sh", "-c"] })
+        let content = Content { name: CLIENT, programs: &programs, tools: &TOOLS, entrypoint: &["/bin/sh", "-c"] };
+        Self::build(state.folder(), &content)
     }
 
     /// The image of the program, named as a chart would name it.
     ///
     /// # Errors
     /// When the program is not built or the disk refuses.
-    pub fn cotenant(programs: &Programs, name: &str) -> anyhow::Result<Self> {
+    pub fn cotenant(state: &State, programs: &Programs, name: &str) -> anyhow::Result<Self> {
         let program = programs.own.join("cotenant");
         let entrypoint = ["/usr/bin/cotenant"];
-        Self::build(&Content { name, programs: &[(program, "/usr/bin/cotenant")], tools: &[], entrypoint: &entrypoint })
+        let programs = [(program, "/usr/bin/cotenant")];
+        Self::build(state.folder(), &Content { name, programs: &programs, tools: &[], entrypoint: &entrypoint })
     }
 
     /// Its name and tag.
@@ -91,8 +93,9 @@ impl Image {
         self.folder.path().join("image.tar")
     }
 
-    fn build(content: &Content<'_>) -> anyhow::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("image-").tempdir()?;
+    /// Builds it below `place`: in the cluster's folder, so that it goes with that when this process is killed.
+    fn build(place: &Path, content: &Content<'_>) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("image-").tempdir_in(place)?;
         let image = Self { name: content.name.to_owned(), folder };
         let root = image.folder.path().join("root");
         fill(&root, content).with_context(|| format!("cannot make the image {}", content.name))?;
@@ -207,7 +210,8 @@ mod tests {
     fn an_image_is_an_archive_with_its_layer_and_the_libraries_of_its_programs() {
         let own = std::env::current_exe().unwrap();
         let content = Content { name: "a/b:c", programs: &[(own, "/usr/bin/test")], tools: &[], entrypoint: &["/x"] };
-        let image = Image::build(&content).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let image = Image::build(folder.path(), &content).unwrap();
         let listed = run(command("tar").arg("-tf").arg(image.archive()), LIMIT).unwrap();
         assert_eq!(listed, "manifest.json\nconfig.json\nlayer.tar\n");
         let inner = format!("tar -xOf {} layer.tar | tar -tf -", image.archive().display());
@@ -217,8 +221,7 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_built_is_said_so() {
-        let programs = Programs { kubernetes: PathBuf::new(), own: PathBuf::from("/nowhere") };
-        let failed = Image::cotenant(&programs, COTENANT).unwrap_err();
-        assert!(format!("{failed:#}").ends_with("/nowhere/cotenant is not built"), "{failed:#}");
+        let failed = libraries(Path::new("/nowhere/cotenant")).unwrap_err();
+        assert_eq!(failed.to_string(), "/nowhere/cotenant is not built");
     }
 }

@@ -95,7 +95,9 @@ impl Build {
         if self.is_whole(&folder) {
             return Ok(folder);
         }
-        let scratch = tempfile::Builder::new().prefix(".building-").tempdir_in(cache)?;
+        let prefix = format!(".building-{}-", self.folder);
+        remove_started(cache, &prefix)?;
+        let scratch = tempfile::Builder::new().prefix(&prefix).tempdir_in(cache)?;
         let made = scratch.path().join(&self.folder);
         fs::create_dir(&made)?;
         make(&made).with_context(|| format!("cannot build {}", self.folder))?;
@@ -137,6 +139,17 @@ impl Build {
     }
 }
 
+/// Removes what a build left that was killed; whoever calls this holds the lock of the builds with this prefix.
+fn remove_started(cache: &Path, prefix: &str) -> anyhow::Result<()> {
+    for entry in fs::read_dir(cache)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 #[expect(clippy::print_stderr, reason = "progress of a build of minutes, beside the result on stdout")]
 fn progress(text: &str) {
     eprintln!("{text}");
@@ -176,8 +189,10 @@ mod tests {
     fn what_is_incomplete_is_built_anew() {
         let cache = tempfile::tempdir().unwrap();
         fs::create_dir(cache.path().join("tool-v1")).unwrap();
+        let killed = cache.path().join(".building-tool-v1-x");
+        fs::create_dir(&killed).unwrap();
         let folder = build().ensure_in(cache.path(), make).unwrap();
-        assert!(folder.join("b").is_file());
+        assert!(folder.join("b").is_file() && !killed.exists());
     }
 
     #[test]

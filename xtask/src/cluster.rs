@@ -20,11 +20,14 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Order {
-    /// Bring a cluster up and say how to use it.
+    /// Bring a cluster up and say how to use it; one that is up stays as it is.
     Up {
         /// How many nodes.
         #[arg(long, default_value_t = 1)]
         nodes: u8,
+        /// Replace one that is up, with new images of the program.
+        #[arg(long)]
+        anew: bool,
     },
     /// End it and remove all that is left of it.
     Down,
@@ -44,14 +47,14 @@ pub(crate) struct TestArguments {
 
 /// Brings the cluster for people up or down.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let nodes = match &arguments.order {
-        Order::Up { nodes } => nodes.to_string(),
+    let (nodes, anew) = match &arguments.order {
+        Order::Up { nodes, anew } => (nodes.to_string(), *anew),
         Order::Down => return end_as(&mut program(&["down"])),
         Order::Status => return end_as(&mut program(&["status"])),
     };
     prepare(true)?;
     succeed(cargo(&["build", "--quiet", "--lib", "--bins"]).args(PACKAGES))?;
-    end_as(&mut program(&["up", "--nodes", &nodes]))
+    end_as(program(&["up", "--nodes", &nodes]).args(anew.then_some("--anew")))
 }
 
 /// Brings a cluster up, runs the tests of `e2e` on it, and brings it down.

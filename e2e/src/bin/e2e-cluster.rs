@@ -1,7 +1,9 @@
 //! The cluster for people and for the test run: `cargo xtask cluster` and `cargo xtask e2e` call this.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "what this program has to say is its result")]
+#![expect(clippy::print_stderr, reason = "progress, beside the result on stdout")]
 
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
@@ -26,11 +28,14 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Order {
-    /// Bring the cluster up, anew where one is up, and say how to use it.
+    /// Bring the cluster up and say how to use it; one that is up stays as it is.
     Up {
         /// How many nodes.
         #[arg(long, default_value_t = 1)]
         nodes: u8,
+        /// Replace one that is up, with new images of the program.
+        #[arg(long)]
+        anew: bool,
     },
     /// End every process of the cluster and remove all that is left of it.
     Down,
@@ -63,20 +68,28 @@ fn main() -> ExitCode {
 fn obey(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let state = State::new(&arguments.name)?;
     match &arguments.order {
-        Order::Up { nodes } => {
+        Order::Up { nodes, anew } => {
             let _lock = lock(&state)?;
-            explain(&up(&state, *nodes)?);
+            let cluster = match Cluster::attach(&state) {
+                Ok(cluster) if !anew => {
+                    eprintln!("it is up already; --anew replaces it");
+                    cluster
+                }
+                _absent_or_to_be_replaced => up(&state, *nodes)?,
+            };
+            say(&explain(&cluster)?);
         }
         Order::Down => {
             let _lock = lock(&state)?;
             state.clear()?;
-            println!("nothing is left of the cluster `{}`", arguments.name);
+            say(&format!("nothing is left of the cluster `{}`\n", arguments.name));
         }
         Order::Status => return status(&state),
         Order::Run { nodes, command } => return run(&state, *nodes, command),
         Order::Tools => {
-            println!("kubernetes {}: {}", tools::KUBERNETES, tools::kubernetes()?.display());
-            println!("helm {}: {}", tools::HELM, tools::helm()?.display());
+            let (kubernetes, helm) = (tools::kubernetes()?, tools::helm()?);
+            let told = [(tools::KUBERNETES, kubernetes), (tools::HELM, helm)];
+            say(&told.map(|(version, place)| format!("{version} {}\n", place.display())).concat());
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -95,9 +108,10 @@ fn up(state: &State, nodes: u8) -> anyhow::Result<Cluster> {
     let programs = Programs { kubernetes: tools::kubernetes()?, own: own_folder()? };
     state.clear().context("what is left of an earlier cluster cannot be removed")?;
     let start = wait::now();
-    let mut images = vec![Image::pause()?, Image::client(&programs)?];
+    state.make()?;
+    let mut images = vec![Image::pause(state)?, Image::client(state, &programs)?];
     if programs.own.join("cotenant").is_file() {
-        images.push(Image::cotenant(&programs, image::COTENANT)?);
+        images.push(Image::cotenant(state, &programs, image::COTENANT)?);
     }
     let made = start.elapsed();
     match Cluster::up(state, &programs, &Options { nodes, images }) {
@@ -118,42 +132,44 @@ fn up(state: &State, nodes: u8) -> anyhow::Result<Cluster> {
     }
 }
 
-fn explain(cluster: &Cluster) {
-    let kubectl = tools::kubernetes().map(|folder| folder.join("kubectl").display().to_string()).unwrap_or_default();
-    println!("export KUBECONFIG={}", cluster.state().kubeconfig().display());
-    println!("alias kubectl={kubectl}");
-    println!();
+/// Prints a result; a reader that has seen enough is no failure.
+fn say(text: &str) {
+    drop(std::io::stdout().write_all(text.as_bytes()));
+}
+
+fn explain(cluster: &Cluster) -> anyhow::Result<String> {
+    let mut text = String::new();
+    writeln!(text, "export KUBECONFIG={}", cluster.state().kubeconfig().display())?;
+    writeln!(text, "alias kubectl={}\n", tools::kubernetes()?.join("kubectl").display())?;
     for node in cluster.nodes() {
-        let (name, machine) = (node.name(), node.machine());
-        println!("node {name}: its files and logs are in {}", machine.folder().display());
-        println!(
-            "  simulated GPUs: {}/world/scenario.json, read again whenever it changes",
-            machine.folder().display()
-        );
-        println!("  a shell on it: nsenter --target {} --mount --net --pid --ipc --uts bash", machine.init());
+        let (folder, init) = (node.machine().folder().display(), node.machine().init());
+        writeln!(text, "node {}: its files and logs are in {folder}", node.name())?;
+        writeln!(text, "  simulated GPUs: {folder}/world/scenario.json, read again whenever it changes")?;
+        writeln!(text, "  a shell on it: nsenter --target {init} --mount --net --pid --ipc --uts bash")?;
     }
-    println!("images: {}, {}, {} (imagePullPolicy: Never)", image::CLIENT, image::COTENANT, image::PAUSE);
-    println!("end it: cargo xtask cluster down");
+    writeln!(text, "images: {}, {} (imagePullPolicy: Never)", image::CLIENT, image::COTENANT)?;
+    writeln!(text, "end it: cargo xtask cluster down")?;
+    Ok(text)
 }
 
 fn status(state: &State) -> anyhow::Result<ExitCode> {
     if state.record()?.is_none() {
-        println!("no cluster is up in {}", state.folder().display());
+        say(&format!("no cluster is up in {}\n", state.folder().display()));
         return Ok(ExitCode::FAILURE);
     }
     let cluster = Cluster::attach(state)?;
-    let mut code = ExitCode::SUCCESS;
+    let (mut code, mut text) = (ExitCode::SUCCESS, String::new());
     for (name, machine) in cluster.machines() {
         for part in machine.parts()? {
             let how = part.ended.as_ref().map_or_else(|| format!("process {}", part.id), |how| format!("ENDED: {how}"));
-            println!("{name:<14} {:<24} {how}", part.name);
+            writeln!(text, "{name:<14} {:<24} {how}", part.name)?;
             code = if part.ended.is_some() { ExitCode::FAILURE } else { code };
         }
     }
-    println!();
-    print!("{}", cluster.kubernetes().kubectl(&["get", "nodes,pods", "--all-namespaces", "--output=wide"])?);
-    println!();
-    explain(&cluster);
+    let objects = cluster.kubernetes().kubectl(&["get", "nodes,pods", "--all-namespaces", "--output=wide"]);
+    let objects = objects.unwrap_or_else(|error| format!("{error:#}\n"));
+    writeln!(text, "\n{objects}\n{}", explain(&cluster)?)?;
+    say(&text);
     Ok(code)
 }
 

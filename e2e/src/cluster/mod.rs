@@ -75,13 +75,12 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Brings a cluster up in `state`, where none may be. The caller holds the lock of `state`.
+    /// Brings a cluster up in `state`, which was made and holds none. The caller holds the lock of `state`.
     ///
     /// # Errors
     /// When a part does not come up in time, with its last words. What came up stays, for a look; `State::clear` ends it.
     pub fn up(state: &State, programs: &Programs, options: &Options) -> anyhow::Result<Self> {
         anyhow::ensure!((1..=MOST_NODES).contains(&options.nodes), "a cluster has 1 to {MOST_NODES} nodes");
-        state.make()?;
         let authority = Authority::new()?;
         let door = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen on loopback")?;
         let port = door.local_addr()?.port();

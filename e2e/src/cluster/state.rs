@@ -1,4 +1,4 @@
-//! Where a cluster is kept on the host: one folder in memory, so that it is gone when its processes are, after a restart too.
+//! Where a cluster is kept on the host: one folder, in memory where `/run` is.
 
 use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
@@ -79,7 +79,10 @@ impl State {
     }
 
     /// Makes the folder, which only its owner can look into.
-    pub(super) fn make(&self) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn make(&self) -> anyhow::Result<()> {
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true).mode(0o700).create(&self.folder).with_context(|| format!("cannot make {ROOT}"))?;
         Ok(fs::set_permissions(ROOT, fs::Permissions::from_mode(0o700))?)
