@@ -43,6 +43,9 @@ const XID: c_ulonglong = 8;
 const MIG_CHANGE: c_ulonglong = 0x100;
 const KNOWN: c_ulonglong = SINGLE_BIT | DOUBLE_BIT | XID | MIG_CHANGE;
 const POLL: Duration = Duration::from_millis(2);
+/// How long it takes to find a GPU lost. What the real driver takes is not known; nothing at all would turn a caller that asks
+/// again at once into a busy loop by our choice.
+const LOST: Duration = Duration::from_millis(50);
 
 /// Waits without holding the simulation, so that other threads go on.
 #[unsafe(export_name = "nvmlEventSetWait_v2")]
@@ -50,6 +53,9 @@ extern "C" fn wait(set: usize, data: Out<nvmlEventData_t>, milliseconds: c_uint)
     let deadline = now() + Duration::from_millis(milliseconds.into());
     loop {
         let code = answer("nvmlEventSetWait_v2", |simulation| data.put(next(simulation, set)?));
+        if code == ErrorCode::GpuIsLost as u32 {
+            std::thread::sleep(LOST);
+        }
         if code != ErrorCode::Timeout as u32 || now() >= deadline {
             return code;
         }
