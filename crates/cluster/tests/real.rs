@@ -28,7 +28,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use until::until;
 
-const NAMESPACE: &str = "gpu-trial";
+/// A namespace of this run: without controllers one that was deleted never quite goes.
+fn namespace() -> String {
+    format!("gpu-trial-{}", std::process::id())
+}
 
 fn kubeconfig() -> PathBuf {
     std::env::var_os("COTENANT_KUBECONFIG").map(PathBuf::from).expect("COTENANT_KUBECONFIG names a kubeconfig")
@@ -62,7 +65,7 @@ fn pod(name: &str, on: &str, account: &str) -> Value {
 
 /// A client with the rights of the agent's pod on `node`.
 async fn agent(administrator: &kube::Client, node: &str) -> Client {
-    let pods: Api<Pod> = Api::namespaced(administrator.clone(), NAMESPACE);
+    let pods: Api<Pod> = Api::namespaced(administrator.clone(), &namespace());
     let name = format!("agent-{node}");
     make(&pods, pod(&name, node, "cotenant-service-account")).await;
     let uid = pods.get(&name).await.expect("the agent's pod").metadata.uid;
@@ -75,7 +78,7 @@ async fn agent(administrator: &kube::Client, node: &str) -> Client {
     let spec =
         TokenRequestSpec { bound_object_ref: Some(bound), audiences: Vec::new(), expiration_seconds: Some(3600) };
     let request = TokenRequest { spec, ..TokenRequest::default() };
-    let accounts: Api<ServiceAccount> = Api::namespaced(administrator.clone(), NAMESPACE);
+    let accounts: Api<ServiceAccount> = Api::namespaced(administrator.clone(), &namespace());
     let granted = accounts.create_token_request("cotenant-service-account", &PostParams::default(), &request).await;
     let token = granted.expect("a token").status.expect("a token").token;
     let mut config: Value =
@@ -101,7 +104,7 @@ async fn held(administrator: &kube::Client, node: &str) -> Option<String> {
 async fn a_real_api_server_takes_everything_and_lets_an_agent_touch_its_own_node_only() {
     let client = Client::new(&Source::File(kubeconfig())).await.expect("a client");
     let raw = administrator().await;
-    let release = Release { name: "cotenant".to_owned(), namespace: NAMESPACE.to_owned() };
+    let release = Release { name: "cotenant".to_owned(), namespace: namespace() };
     let installation = Installation::new(Values::new(&[]).expect("defaults"), release).expect("an installation");
     let objects: Vec<_> = [installation.namespace_object()].into_iter().chain(installation.objects()).collect();
     client.apply_objects(&objects).await.unwrap_or_else(|error| panic!("{error}"));
@@ -117,11 +120,11 @@ async fn a_real_api_server_takes_everything_and_lets_an_agent_touch_its_own_node
     events(&raw, &agent).await;
     eviction(&raw, &agent).await;
     watches(&agent).await;
-    assert_eq!(agent.installation(NAMESPACE, "cotenant").await, Presence::Present);
+    assert_eq!(agent.installation(&namespace(), "cotenant").await, Presence::Present);
     uninstalling(&raw, &client, &agent, &installation).await;
 
     client.delete_objects(&objects).await.expect("deleted");
-    assert!(matches!(agent.installation(NAMESPACE, "cotenant").await, Presence::Unknown(_)), "its rights went too");
+    assert!(matches!(agent.installation(&namespace(), "cotenant").await, Presence::Unknown(_)), "its rights went too");
     for name in ["trial-1", "trial-2"] {
         drop(nodes.delete(name, &DeleteParams::default()).await.expect("deleted"));
     }
@@ -164,11 +167,11 @@ async fn events(raw: &kube::Client, agent: &Client) {
         action: "Recovering",
         note: "a trial".to_owned(),
     };
-    let pod = Regarding::Pod { namespace: NAMESPACE.to_owned(), name: "p".to_owned(), uid: "u".to_owned() };
+    let pod = Regarding::Pod { namespace: namespace(), name: "p".to_owned(), uid: "u".to_owned() };
     events.report(about(pod.clone()));
     events.report(about(pod.clone()));
     events.report(about(Regarding::node("trial-1")));
-    let told: Api<ApiEvent> = Api::namespaced(raw.clone(), NAMESPACE);
+    let told: Api<ApiEvent> = Api::namespaced(raw.clone(), &namespace());
     until("told", || async { told.list(&ListParams::default()).await.is_ok_and(|events| events.items.len() == 1) })
         .await;
     events.report(about(pod));
@@ -186,20 +189,20 @@ async fn events(raw: &kube::Client, agent: &Client) {
 }
 
 async fn eviction(raw: &kube::Client, agent: &Client) {
-    let pods: Api<Pod> = Api::namespaced(raw.clone(), NAMESPACE);
+    let pods: Api<Pod> = Api::namespaced(raw.clone(), &namespace());
     make(&pods, pod("chat", "trial-1", "cotenant-service-account")).await;
     let running = Patch::Merge(json!({"status": {"phase": "Running"}}));
     drop(pods.patch_status("chat", &PatchParams::default(), &running).await.expect("running"));
-    let budgets: Api<PodDisruptionBudget> = Api::namespaced(raw.clone(), NAMESPACE);
+    let budgets: Api<PodDisruptionBudget> = Api::namespaced(raw.clone(), &namespace());
     make(&budgets, json!({"metadata": {"name": "chat"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "chat"}}}})).await;
-    let chat = agent.pod(NAMESPACE, "chat").await.expect("asked").expect("there");
+    let chat = agent.pod(&namespace(), "chat").await.expect("asked").expect("there");
     let blocked = agent.evict(&chat, None).await.expect("asked");
     assert!(matches!(blocked, Eviction::Blocked { .. }), "{blocked:?}");
     drop(budgets.delete("chat", &DeleteParams::default()).await.expect("deleted"));
     let another = cotenant_cluster::Pod { uid: "00000000-0000-0000-0000-000000000000".to_owned(), ..chat.clone() };
     assert_eq!(agent.evict(&another, None).await.expect("asked"), Eviction::Gone);
     assert_eq!(agent.evict(&chat, Some(Duration::ZERO)).await.expect("asked"), Eviction::Accepted);
-    until("gone", || async { agent.pod(NAMESPACE, "chat").await.expect("asked").is_none() }).await;
+    until("gone", || async { agent.pod(&namespace(), "chat").await.expect("asked").is_none() }).await;
 }
 
 async fn watches(agent: &Client) {
@@ -209,13 +212,13 @@ async fn watches(agent: &Client) {
     tasks.spawn(nodes.run(stop.clone()));
     tasks.spawn(pods.run(stop.clone()));
     until("heard", || async { facts.borrow().is_some() && seen.is_listed() }).await;
-    assert!(seen.by_name(NAMESPACE, "agent-trial-1").is_some());
+    assert!(seen.by_name(&namespace(), "agent-trial-1").is_some());
     stop.cancel();
     tasks.join_all().await;
 }
 
 async fn uninstalling(raw: &kube::Client, client: &Client, agent: &Client, installation: &Installation) {
-    let pods: Api<Pod> = Api::namespaced(raw.clone(), NAMESPACE);
+    let pods: Api<Pod> = Api::namespaced(raw.clone(), &namespace());
     let running = json!({"metadata": {"labels": {"app.kubernetes.io/component": "agent",
         "app.kubernetes.io/instance": "cotenant", "app.kubernetes.io/name": "cotenant"}}});
     drop(pods.patch("agent-trial-1", &PatchParams::default(), &Patch::Merge(running)).await.expect("labelled"));
@@ -235,7 +238,7 @@ async fn uninstalling(raw: &kube::Client, client: &Client, agent: &Client, insta
     });
     let patience = Duration::from_secs(20);
     let selector = installation.agent_selector();
-    let outcomes = client.uninstall_nodes(NAMESPACE, &selector, patience, |_line| {}).await.expect("uninstalled");
+    let outcomes = client.uninstall_nodes(&namespace(), &selector, patience, |_line| {}).await.expect("uninstalled");
     assert_eq!(outcomes.get("trial-1"), Some(&NodeOutcome::Clean));
     assert_eq!(outcomes.get("trial-2"), Some(&NodeOutcome::NoAgent));
     for node in ["trial-1", "trial-2"] {
