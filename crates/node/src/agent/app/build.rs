@@ -1,5 +1,6 @@
 //! Puts the agent together: opens every world and starts its task.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cotenant_cluster::uninstall::NodeUninstall;
@@ -10,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::chosen::Chosen;
 use super::hands::Hands;
 use super::hardware::Hardware;
 use super::people::People;
@@ -92,7 +94,7 @@ pub(super) async fn build(options: Options, parts: &TaskTracker) -> Result<Agent
     let wishes = Wishes {
         source: options.source.clone(),
         overrides: options.overrides.clone(),
-        facts: api.as_ref().map(|api| api.facts.clone()),
+        chosen: Chosen::new(api.as_ref().map(|api| api.facts.clone()), &options.paths.state),
         again: again.subscribe(),
         hardware: hardware.clone(),
         root: "/".into(),
@@ -136,8 +138,10 @@ pub(super) async fn build(options: Options, parts: &TaskTracker) -> Result<Agent
         failed,
         to,
         tasks_stop: stop,
-        logs: std::collections::BTreeMap::new(),
-        warned: std::collections::BTreeSet::new(),
+        logs: BTreeMap::new(),
+        kept: BTreeMap::new(),
+        missing: BTreeSet::new(),
+        warned: BTreeSet::new(),
         wish: None,
         uninstalled: false,
         _watch: watch,

@@ -10,7 +10,7 @@ use cotenant_gpu::MigOutcome;
 use cotenant_model::GpuUuid;
 use cotenant_model::cause::chain;
 use cotenant_model::sharing::mig::{Layout, plan};
-use cotenant_mps::{Dialogue, Identity, Place, Protocol, ServerStatus, find_program};
+use cotenant_mps::{Dialect, Dialogue, Identity, Place, ServerStatus, find_program};
 use tokio::io::unix::AsyncFd;
 use tokio::task::spawn_blocking;
 use tokio_util::task::TaskTracker;
@@ -20,7 +20,7 @@ use super::people::People;
 use super::watchers::{Tell, Told, mps_clients, tell, tell_gpu};
 use crate::agent::state::event::{Answer, Client, Force, GpuEvent, Note, Pod, Subject};
 use crate::keeper::client::{KeeperCallError, KeeperClient};
-use crate::keeper::protocol::{Ask, DaemonSettings};
+use crate::keeper::protocol::Ask;
 
 /// How long the keeper may take to start a daemon, or to end one whose clients stay.
 const KEEPING: Duration = Duration::from_secs(45);
@@ -61,7 +61,9 @@ impl Hands {
             let wants_daemon = matches!(ask, Ask::Ensure { .. } | Ask::Restart { .. });
             match keeper.ask(ask, KEEPING).await {
                 Ok(crate::keeper::protocol::Answer::Runs(kept)) => {
-                    tell_gpu(&to, gpu, GpuEvent::DaemonUp { adopted: kept.adopted });
+                    let adopted = kept.adopted;
+                    tell(&to, Told::Kept(vec![kept]));
+                    tell_gpu(&to, gpu, GpuEvent::DaemonUp { adopted });
                 }
                 Ok(_) => {}
                 // The watch of the keeper says so, and greets it when it is back.
@@ -73,12 +75,11 @@ impl Hands {
     }
 
     /// Asks a GPU's control daemon how it is.
-    pub(super) fn ask_status(&self, gpu: GpuUuid, pipe: PathBuf, settings: Option<&DaemonSettings>) {
-        let protocol = settings.map_or(Protocol::Automatic, |settings| settings.protocol);
+    pub(super) fn ask_status(&self, gpu: GpuUuid, daemon: Daemon) {
         let (people, to, hardware) = (self.people.clone(), self.to.clone(), self.hardware.clone());
         self.tasks.spawn(async move {
             let asking = people.clone();
-            let asked = spawn_blocking(move || ask(&asking, &pipe, protocol)).await;
+            let asked = spawn_blocking(move || ask(&asking, &daemon)).await;
             let (answer, clients) = match asked {
                 Ok(Ok(heard)) => heard,
                 Ok(Err(why)) => (Answer::Silent(why), mps_clients(&hardware, &people, gpu.clone()).await),
@@ -89,22 +90,17 @@ impl Hands {
     }
 
     /// Ends the servers of a GPU by force, then asks its status.
-    pub(super) fn shut_servers(&self, gpu: GpuUuid, pipe: PathBuf, settings: Option<&DaemonSettings>) {
-        let protocol = settings.map_or(Protocol::Automatic, |settings| settings.protocol);
-        let (hands, settings) = (self.clone(), settings.cloned());
+    pub(super) fn shut_servers(&self, gpu: GpuUuid, daemon: Daemon) {
+        let hands = self.clone();
         self.tasks.spawn(async move {
-            let at = pipe.clone();
-            let shut = spawn_blocking(move || -> Result<(), String> {
-                let dialogue = dialogue(&at, protocol)?;
-                for server in dialogue.servers().map_err(|error| chain(&error, ": "))? {
-                    dialogue.shut_down_server(server, true).map_err(|error| chain(&error, ": "))?;
-                }
-                Ok(())
-            });
-            if let Ok(Err(why)) = shut.await {
-                tracing::warn!(%gpu, why, "the servers of a GPU cannot be ended");
+            let shut = match &hands.keeper {
+                Some(keeper) => keeper.ask(Ask::ShutServers { gpu: gpu.clone() }, KEEPING).await,
+                None => return,
+            };
+            if let Err(error) = shut {
+                tracing::warn!(%gpu, error = chain(&error, ": "), "the servers of a GPU cannot be ended");
             }
-            hands.ask_status(gpu, pipe, settings.as_ref());
+            hands.ask_status(gpu, daemon);
         });
     }
 
@@ -229,13 +225,22 @@ async fn apply_layout(hardware: &Hardware, gpu: &GpuUuid, layout: &Layout) -> Re
     Ok(())
 }
 
-fn dialogue(pipe: &std::path::Path, protocol: Protocol) -> Result<Dialogue, String> {
-    let program = find_program().map_err(|error| chain(&error, ": "))?;
-    Ok(Dialogue::new(&program, pipe, DIALOGUE, protocol.resolve(&program)))
+/// A control daemon to speak to.
+#[derive(Debug, Clone)]
+pub(super) struct Daemon {
+    pub(super) pipe: PathBuf,
+    /// Its program; `None` finds it.
+    pub(super) program: Option<PathBuf>,
+    /// Whether it speaks protocol 3.
+    pub(super) three: bool,
 }
 
-fn ask(people: &People, pipe: &std::path::Path, protocol: Protocol) -> Result<(Answer, Vec<Client>), String> {
-    let servers = dialogue(pipe, protocol)?.examine().map_err(|error| chain(&error, ": "))?;
+fn ask(people: &People, daemon: &Daemon) -> Result<(Answer, Vec<Client>), String> {
+    let said = |error: &dyn std::error::Error| chain(error, ": ");
+    let program = daemon.program.clone().map_or_else(find_program, Ok).map_err(|error| said(&error))?;
+    let dialect = if daemon.three { Dialect::Three } else { Dialect::Two };
+    let dialogue = Dialogue::new(&program, &daemon.pipe, DIALOGUE, dialect);
+    let servers = dialogue.examine().map_err(|error| said(&error))?;
     let any = |status: fn(&ServerStatus) -> bool| servers.iter().any(|server| status(&server.status));
     let answer = if any(|status| *status == ServerStatus::Fault) {
         Answer::Fault

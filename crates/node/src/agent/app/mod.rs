@@ -7,12 +7,17 @@
 //! ```
 
 mod build;
+mod cards;
+mod chosen;
+mod daemons;
 mod hands;
 mod hardware;
 mod memory;
 mod people;
 mod picture;
 mod propose;
+mod removal;
+mod tenants;
 mod turn;
 mod watchers;
 
@@ -33,6 +38,7 @@ use super::plugins::Plugins;
 use super::served::Served;
 use super::state::State;
 use crate::clock;
+use crate::keeper::protocol::Kept;
 use crate::serve::{ServeError, View};
 use hands::Hands;
 use memory::MemoryError;
@@ -115,6 +121,10 @@ struct Agent {
     tasks_stop: CancellationToken,
     /// Log watches by GPU.
     logs: BTreeMap<GpuUuid, CancellationToken>,
+    /// Daemons as the keeper last told of them.
+    kept: BTreeMap<GpuUuid, Kept>,
+    /// GPUs that are offered and that the last inventory did not have.
+    missing: BTreeSet<GpuUuid>,
     /// Warnings about tenants that were told already.
     warned: BTreeSet<String>,
     /// The last wish, for labels and pipes.
@@ -169,7 +179,7 @@ impl Agent {
 async fn reached(reachability: &mut Option<watch::Receiver<Reachability>>) {
     let Some(reachability) = reachability else { return std::future::pending().await };
     if reachability.changed().await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cotenant_cluster::NodeFacts;
 use cotenant_kubelet::pod_resources;
 use cotenant_model::cause::chain;
 use cotenant_model::gpu::{Gpu, GpuProcess, ProcessList};
@@ -17,6 +16,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
+use super::chosen::Chosen;
 use super::hands::Hands;
 use super::hardware::Hardware;
 use super::people::People;
@@ -40,6 +40,8 @@ pub(super) enum Told {
     Refused(String),
     /// The watch of the GPUs saw something.
     Notice(cotenant_gpu::Notice),
+    /// Daemons that the keeper keeps.
+    Kept(Vec<Kept>),
     /// Who uses how much.
     Usage(Vec<GpuUsage>),
     /// The API server asks for the node to be cleaned up.
@@ -84,7 +86,7 @@ pub(super) fn tell_gpu(to: &Tell, gpu: GpuUuid, event: GpuEvent) {
 pub(super) struct Wishes {
     pub(super) source: Source,
     pub(super) overrides: Overrides,
-    pub(super) facts: Option<watch::Receiver<Option<NodeFacts>>>,
+    pub(super) chosen: Chosen,
     pub(super) again: watch::Receiver<u64>,
     pub(super) hardware: Hardware,
     pub(super) root: PathBuf,
@@ -99,10 +101,11 @@ const UNWATCHED: Duration = Duration::from_secs(10);
 impl Wishes {
     pub(super) async fn run(mut self) {
         let mut last = None;
+        self.chosen.await_first().await;
         loop {
             let mut changes = self.source.watch().ok().flatten();
-            let labels = self.labels();
-            let wish = self.wish(labels.0.as_deref(), labels.1.as_deref()).await;
+            let labels = self.chosen.labels();
+            let wish = self.wish(labels.config.as_deref(), labels.mig.as_deref()).await;
             match wish {
                 Ok(wish) => {
                     last = None;
@@ -120,18 +123,11 @@ impl Wishes {
                     if has_file { sleep(UNWATCHED).await } else { std::future::pending::<()>().await }
                     Ok(())
                 } } } => {}
-                () = relabelled(&mut self.facts, &labels) => {}
+                () = self.chosen.changed() => {}
                 changed = self.again.changed() => if changed.is_err() { return },
             }
             sleep(SETTLE).await;
         }
-    }
-
-    fn labels(&self) -> (Option<String>, Option<String>) {
-        let facts = self.facts.as_ref().map(watch::Receiver::borrow);
-        let facts = facts.as_ref().and_then(|facts| facts.as_ref());
-        let own = |label: Option<&str>| label.map(str::to_owned);
-        (own(facts.and_then(NodeFacts::config)), own(facts.and_then(NodeFacts::mig_config)))
     }
 
     async fn wish(&self, label: Option<&str>, mig: Option<&str>) -> Result<Wish, String> {
@@ -157,23 +153,6 @@ impl Wishes {
     }
 }
 
-/// Waits until the labels that choose a configuration are others.
-async fn relabelled(facts: &mut Option<watch::Receiver<Option<NodeFacts>>>, labels: &(Option<String>, Option<String>)) {
-    let Some(facts) = facts else { return std::future::pending().await };
-    loop {
-        if facts.changed().await.is_err() {
-            return std::future::pending().await;
-        }
-        let now = facts.borrow_and_update();
-        let own = |label: Option<&str>| label.map(str::to_owned);
-        let config = own(now.as_ref().and_then(NodeFacts::config));
-        let mig = own(now.as_ref().and_then(NodeFacts::mig_config));
-        if (&config, &mig) != (&labels.0, &labels.1) {
-            return;
-        }
-    }
-}
-
 /// Between two attempts to reach the keeper.
 const KEEPER_PAUSE: Duration = Duration::from_millis(500);
 
@@ -196,7 +175,8 @@ pub(super) async fn watch_keeper(keeper: KeeperClient, mut spawner: Option<Spawn
 
 /// Tells what a keeper tells, until it is gone; says how.
 async fn follow_keeper(kept: Vec<Kept>, mut happenings: Happenings, hands: &Hands, to: &Tell) -> String {
-    let living = kept.into_iter().filter(|kept| kept.pid.is_some()).map(|kept| kept.gpu).collect();
+    let living = kept.iter().filter(|kept| kept.pid.is_some()).map(|kept| kept.gpu.clone()).collect();
+    tell(to, Told::Kept(kept));
     tell(to, Told::Event(Event::KeeperUp(living)));
     loop {
         match happenings.next().await {
@@ -204,7 +184,8 @@ async fn follow_keeper(kept: Vec<Kept>, mut happenings: Happenings, hands: &Hand
                 let clients = mps_clients(&hands.hardware, &hands.people, gpu.clone()).await;
                 tell_gpu(to, gpu, GpuEvent::DaemonDown { how, clients });
             }
-            Ok(Happening::Started(_) | Happening::Stopped { .. }) => {}
+            Ok(Happening::Started(kept)) => tell(to, Told::Kept(vec![kept])),
+            Ok(Happening::Stopped { .. }) => {}
             Err(error) => return chain(&error, ": "),
         }
     }
