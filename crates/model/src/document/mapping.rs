@@ -58,18 +58,25 @@ impl<'s> Reader<'s> {
         path: &str,
     ) -> Option<Value> {
         let here = Here { schema, path, keys: Keys::of(schema) };
+        let mut names = Vec::with_capacity(entries.len());
+        for (key, value) in entries {
+            names.push(if here.keys == Keys::Open { self.known_name(here, key, value) } else { &key.name });
+        }
+        let last: BTreeMap<&str, Position> =
+            names.iter().copied().zip(entries.iter().map(|(key, _)| key.position)).collect();
         let mut read = Map::new();
         let mut seen: BTreeMap<&str, Position> = BTreeMap::new();
-        for (key, value) in entries {
-            let name = if here.keys == Keys::Open { self.known_name(here, key, value) } else { &key.name };
-            if let Some(first) = seen.insert(name, key.position) {
-                self.again(here, name, first, key.position);
-                if here.keys != Keys::Open {
-                    continue;
-                }
-                read.remove(name);
+        for ((key, value), name) in entries.iter().zip(names) {
+            let again = last.get(name).filter(|position| here.keys == Keys::Open && **position != key.position);
+            if let Some(Position { line, .. }) = again {
+                let message = format!("the key stands again on line {line}, and only the last one counts");
+                self.note(key.position, &member(path, name), message, "keep one of them".to_owned());
+                continue;
             }
-            if let Some(value) = self.entry(here, key, name, value) {
+            if let Some(first) = seen.insert(name, key.position) {
+                let message = format!("the key {} stands here and on line {}", quoted(name), first.line);
+                self.refuse(key.position, &member(path, name), message, Some("keep one of them".to_owned()));
+            } else if let Some(value) = self.entry(here, key, name, value) {
                 read.insert(name.to_owned(), value);
             }
         }
@@ -106,18 +113,6 @@ impl<'s> Reader<'s> {
         let mut positions = BTreeMap::new();
         super::lines::collect(value, path, position, &mut positions);
         self.found.renamed.extend(positions);
-    }
-
-    /// A key that stands in a mapping for the second time.
-    fn again(&mut self, within: Here<'_, '_>, name: &str, first: Position, second: Position) {
-        let here = member(within.path, name);
-        if within.keys == Keys::Open {
-            let message = format!("the key stands again on line {}, and only the last one counts", second.line);
-            self.note(first, &here, message, "keep one of them".to_owned());
-        } else {
-            let message = format!("the key {} stands here and on line {}", quoted(name), first.line);
-            self.refuse(second, &here, message, Some("keep one of them".to_owned()));
-        }
     }
 
     fn entry(&mut self, within: Here<'s, '_>, key: &Key, name: &str, value: &Node) -> Option<Value> {

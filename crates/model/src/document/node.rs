@@ -155,7 +155,7 @@ fn options(dialect: Dialect) -> Options {
         strict_booleans: !kubernetes,
         legacy_octal_numbers: kubernetes,
         non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
-        reject_unsupported_tags: true,
+        reject_unsupported_tags: !kubernetes,
         with_snippet: false,
     }
 }

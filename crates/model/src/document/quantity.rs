@@ -39,13 +39,13 @@ pub(crate) fn duration(path: &str, text: &str, range: RangeInclusive<Nanoseconds
 
 /// Reads a size of device memory, above 0 and at most 1 TiB; `Bytes(0)` where it is none.
 pub(crate) fn bytes(path: &str, text: &str, lines: &mut Lines) -> Bytes {
-    size(path, text, Bytes(1)..=MAXIMUM_BYTES, lines)
+    size(path, text, Bytes(1)..=MAXIMUM_BYTES, lines).unwrap_or_default()
 }
 
-/// Reads a size within `range`; its start where it is none.
-pub(crate) fn size(path: &str, text: &str, range: RangeInclusive<Bytes>, lines: &mut Lines) -> Bytes {
+/// Reads a size within `range`; `None` where it is none.
+pub(crate) fn size(path: &str, text: &str, range: RangeInclusive<Bytes>, lines: &mut Lines) -> Option<Bytes> {
     if let Ok(size) = text.parse() {
-        return within(path, size, range, lines);
+        return Some(within(path, size, range, lines));
     }
     let kubernetes = format!("{}B", text.trim());
     let fix = if kubernetes.ends_with("iB") && kubernetes.parse::<Bytes>().is_ok() {
@@ -54,7 +54,7 @@ pub(crate) fn size(path: &str, text: &str, range: RangeInclusive<Bytes>, lines: 
         unit_missing(text, "GiB").unwrap_or_else(|| "write a number and its unit: 512MiB or 2GiB".into())
     };
     lines.problem(path, format!("`{}` is not a size", shown(text)), fix);
-    *range.start()
+    None
 }
 
 /// How to write a bare number with its unit.

@@ -17,7 +17,10 @@ pub(super) fn mps(raw: &own::Mps, lines: &mut Lines) -> Mps {
         oversubscription: raw.oversubscription.map_or(defaults.oversubscription, |factor| {
             within("cotenant.mps.oversubscription", factor, 1.0..=100.0, lines)
         }),
-        reserve: raw.reserve.as_deref().map(|text| size("cotenant.mps.reserve", text, Bytes(0)..=MAXIMUM_BYTES, lines)),
+        reserve: raw
+            .reserve
+            .as_deref()
+            .and_then(|text| size("cotenant.mps.reserve", text, Bytes(0)..=MAXIMUM_BYTES, lines)),
         multi_user: raw.multi_user.unwrap_or(defaults.multi_user),
         exclusive_compute_mode: raw.compute_mode.map_or(defaults.exclusive_compute_mode, |mode| match mode {
             own::ComputeMode::ExclusiveProcess => true,
