@@ -23,7 +23,7 @@ pub struct Options {
     pub listen: Option<SocketAddr>,
     /// The API server; `None` leaves labels, Events, evictions and the node's own label alone.
     pub api: Option<ApiSource>,
-    /// The agent's own DaemonSet, namespace and name, by which an uninstallation is told from an upgrade.
+    /// The agent's own `DaemonSet`, namespace and name, by which an uninstallation is told from an upgrade.
     pub daemon_set: Option<(String, String)>,
     /// Whether labels are written.
     pub labels: bool,
@@ -127,7 +127,7 @@ impl Overrides {
         replace(&mut flags.driver_root, self.driver_root.as_ref());
         // The device root follows the driver root unless it is named itself.
         let dev_root =
-            self.dev_root.as_ref().or(self.driver_root.as_ref().filter(|_| file.dev_root == file.driver_root));
+            self.dev_root.as_ref().or_else(|| self.driver_root.as_ref().filter(|_| file.dev_root == file.driver_root));
         replace(&mut flags.dev_root, dev_root);
         replace(&mut flags.mps_root, self.mps_root.as_ref());
         replace(&mut flags.pass_device_specs, self.pass_device_specs.as_ref());
@@ -140,7 +140,7 @@ impl Overrides {
         replace(&mut flags.extras.gds, self.gds.as_ref());
         replace(&mut flags.extras.mofed, self.mofed.as_ref());
         let required = self.imex_required.unwrap_or_else(|| file.imex.is_some_and(|imex| imex.required));
-        if self.imex.unwrap_or(flags.imex.is_some()) {
+        if self.imex.unwrap_or_else(|| flags.imex.is_some()) {
             flags.imex = Some(Imex { required });
         } else {
             flags.imex = None;

@@ -18,7 +18,7 @@ use cotenant_model::{Bytes, GpuUuid};
 use tokio::sync::{mpsc, watch};
 
 /// What the kubelet is told.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Served {
     /// Resources and devices.
     pub offer: Arc<Offer>,

@@ -23,7 +23,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// What a client that sends this `Accept` header gets: OpenMetrics where it names it, else the older text.
+    /// What a client that sends this `Accept` header gets: `OpenMetrics` where it names it, else the older text.
     #[must_use]
     pub fn accepted(accept: &str) -> Self {
         if accept.contains("application/openmetrics-text") { Self::OpenMetrics } else { Self::Text }
@@ -54,7 +54,7 @@ pub fn text(view: &Arc<View>, format: Format) -> Result<String, fmt::Error> {
     })
 }
 
-/// OpenMetrics as the text that came before it: counters are declared by the name their samples have, and there is neither a
+/// `OpenMetrics` as the text that came before it: counters are declared by the name their samples have, and there is neither a
 /// unit nor an end.
 fn older(open: &str) -> String {
     let counters: Vec<&str> =
@@ -224,9 +224,9 @@ fn tenants(all: &[TenantView], encoder: &mut DescriptorEncoder<'_>) -> fmt::Resu
     gauge(memory, all, of_tenant, |one| i64::try_from(one.memory?.0).ok()).write(encoder)?;
     let limit = ("tenant_memory_limit", "Device memory that a container may use", Some(Unit::Bytes));
     gauge(limit, all, of_tenant, |one| i64::try_from(one.share?.memory.0).ok()).write(encoder)?;
-    let cap = ("tenant_sm_limit", "Share of the streaming multiprocessors that a container may use", ratio());
+    let cap = ("tenant_sm_limit", "Share of the streaming multiprocessors that a container may use", Some(ratio()));
     gauge(cap, all, of_tenant, |one| Some(f64::from(one.share?.percent.get()) / 100.0)).write(encoder)?;
-    let busy = ("tenant_sm_utilization", "Share of time that a container's kernels ran", ratio());
+    let busy = ("tenant_sm_utilization", "Share of time that a container's kernels ran", Some(ratio()));
     gauge(busy, all, of_tenant, |one| Some(f64::from(one.sm_utilization?) / 100.0)).write(encoder)?;
     let processes = ("tenant_processes", "Processes of a container on its GPU", None);
     gauge(processes, all, of_tenant, |one| Some(i64::from(one.processes))).write(encoder)?;
@@ -234,6 +234,6 @@ fn tenants(all: &[TenantView], encoder: &mut DescriptorEncoder<'_>) -> fmt::Resu
     gauge(warnings, all, of_tenant, |one| i64::try_from(one.warnings.len()).ok()).write(encoder)
 }
 
-fn ratio() -> Option<Unit> {
-    Some(Unit::Other("ratio".to_owned()))
+fn ratio() -> Unit {
+    Unit::Other("ratio".to_owned())
 }

@@ -1,18 +1,20 @@
 //! Puts the agent together: opens every world and starts its task.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use cotenant_cluster::uninstall::NodeUninstall;
 use cotenant_cluster::{Client as ApiClient, EventReporter, Events, LabelKeeper, NodeFacts, NodeWatch, PodWatch, Pods};
 use cotenant_gpu::{Health, QUIET, XidPolicy, XidWatch};
+use cotenant_model::GpuUuid;
 use cotenant_model::sharing::label::{Labels, is_written};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::chosen::Chosen;
-use super::hands::Hands;
+use super::hands::{Hands, Queues};
 use super::hardware::Hardware;
 use super::people::People;
 use super::picture::Facts;
@@ -62,6 +64,23 @@ struct Api {
     events: Events,
 }
 
+/// Everything that is asked, and the way back.
+struct Worlds {
+    hardware: Hardware,
+    api: Option<Api>,
+    people: People,
+    root: PathBuf,
+    to: Tell,
+}
+
+/// What the tasks are told by the agent.
+struct Wires {
+    again: watch::Sender<u64>,
+    holders_wanted: watch::Sender<bool>,
+    gpus: watch::Sender<Arc<Vec<GpuUuid>>>,
+    labels: watch::Sender<Option<Labels>>,
+}
+
 /// Opens every world. Waits for the driver where the configuration says so, serving probes meanwhile.
 pub(super) async fn build(options: Options, parts: &TaskTracker) -> Result<Agent, AgentError> {
     let (failed_to, failed) = mpsc::unbounded_channel();
@@ -72,56 +91,20 @@ pub(super) async fn build(options: Options, parts: &TaskTracker) -> Result<Agent
     let (view, shown) = watch::channel(Arc::new(waiting(&options, "the driver is being looked for".to_owned())));
     doors(&options, &tasks, &shown);
     let remembered = memory::read(&options.paths.state)?;
-    let hardware = open_hardware(&options, &view).await?;
     let (to, heard) = mpsc::unbounded_channel();
-    let api = open_api(&options, &tasks, &to).await?;
-    let pods = api.as_ref().map(|api| api.pods.clone());
-    let people = People::new(options.paths.proc.clone(), pods);
-    let root = root(&options);
-    let keeper = (options.keeper != KeeperChoice::None).then(|| KeeperClient::new(&root));
-    let hands = Hands {
-        node: options.node.clone(),
-        hardware: hardware.clone(),
-        keeper: keeper.clone(),
-        people: people.clone(),
-        events: api.as_ref().map(|api| api.events.clone()),
-        api: api.as_ref().map(|api| (api.client.clone(), api.pods.clone())),
-        tasks: parts.clone(),
-        to: to.clone(),
-        queues: super::hands::Queues::default(),
-    };
-    let again = watch::Sender::new(0);
-    let wishes = Wishes {
-        source: options.source.clone(),
-        overrides: options.overrides.clone(),
-        chosen: Chosen::new(api.as_ref().map(|api| api.facts.clone()), &options.paths.state),
-        again: again.subscribe(),
-        hardware: hardware.clone(),
-        root: "/".into(),
-        to: to.clone(),
-    };
-    let holders_wanted = watch::Sender::new(true);
-    let gpus = watch::Sender::new(Arc::new(Vec::new()));
-    if let Some(keeper) = keeper {
-        let spawner = (options.keeper == KeeperChoice::Spawn).then(|| Spawner::new(&root)).transpose();
-        let spawner = spawner.map_err(AgentError::Spawn)?;
-        tasks.start(watch_keeper(keeper, spawner, hands.clone(), to.clone()));
-    }
-    tasks.start(wishes.run());
-    let socket = options.paths.pod_resources.clone();
-    tasks.start(watch_holders(socket, people.clone(), holders_wanted.subscribe(), to.clone()));
-    tasks.start(watch_usage(hardware.clone(), people, gpus.subscribe(), to.clone()));
-    let labels = keep_labels(&options, &tasks, api.as_ref());
+    let worlds = Worlds::open(&options, &tasks, &view, to).await?;
+    let hands = worlds.hands(&options, parts);
+    let wires = worlds.start(&options, &tasks, &hands)?;
     let (served, receiver) = watch::channel(Arc::new(Served::default()));
     let (handed_to, handed_out) = mpsc::unbounded_channel();
     let plugins = Plugins::new(options.paths.device_plugins.clone(), answers(&receiver, handed_to));
-    let watch = watch_gpus(&hardware, &to)?;
+    let watch = watch_gpus(&worlds.hardware, &worlds.to)?;
     let (state, first) = State::restore(remembered, clock::now());
     drop(guard.disarm());
     let mut agent = Agent {
         health: Health::new(policy(&options), QUIET),
         facts: Facts { node: options.node.clone(), ..Facts::default() },
-        reachability: api.map(|api| api.client.reachability()),
+        reachability: worlds.api.map(|api| api.client.reachability()),
         started: clock::now().unix,
         options,
         state,
@@ -129,14 +112,14 @@ pub(super) async fn build(options: Options, parts: &TaskTracker) -> Result<Agent
         plugins,
         served,
         view,
-        labels,
-        holders_wanted,
-        gpus,
-        again,
+        labels: wires.labels,
+        holders_wanted: wires.holders_wanted,
+        gpus: wires.gpus,
+        again: wires.again,
         heard,
         handed_out,
         failed,
-        to,
+        to: worlds.to,
         tasks_stop: stop,
         logs: BTreeMap::new(),
         kept: BTreeMap::new(),
@@ -150,9 +133,64 @@ pub(super) async fn build(options: Options, parts: &TaskTracker) -> Result<Agent
     Ok(agent)
 }
 
+impl Worlds {
+    async fn open(
+        options: &Options,
+        tasks: &Tasks,
+        view: &watch::Sender<Arc<View>>,
+        to: Tell,
+    ) -> Result<Self, AgentError> {
+        let hardware = open_hardware(options, view).await?;
+        let api = open_api(options, tasks, &to).await?;
+        let pods = api.as_ref().map(|api| api.pods.clone());
+        let people = People::new(options.paths.proc.clone(), pods);
+        Ok(Self { hardware, api, people, root: root(options), to })
+    }
+
+    fn hands(&self, options: &Options, parts: &TaskTracker) -> Hands {
+        Hands {
+            node: options.node.clone(),
+            hardware: self.hardware.clone(),
+            keeper: (options.keeper != KeeperChoice::None).then(|| KeeperClient::new(&self.root)),
+            people: self.people.clone(),
+            events: self.api.as_ref().map(|api| api.events.clone()),
+            api: self.api.as_ref().map(|api| (api.client.clone(), api.pods.clone())),
+            tasks: parts.clone(),
+            to: self.to.clone(),
+            queues: Queues::default(),
+        }
+    }
+
+    /// Starts the task of each world.
+    fn start(&self, options: &Options, tasks: &Tasks, hands: &Hands) -> Result<Wires, AgentError> {
+        let (again, holders_wanted) = (watch::Sender::new(0), watch::Sender::new(true));
+        let gpus = watch::Sender::new(Arc::new(Vec::new()));
+        if let Some(keeper) = hands.keeper.clone() {
+            let spawner = (options.keeper == KeeperChoice::Spawn).then(|| Spawner::new(&self.root)).transpose();
+            let spawner = spawner.map_err(AgentError::Spawn)?;
+            tasks.start(watch_keeper(keeper, spawner, hands.clone(), self.to.clone()));
+        }
+        let wishes = Wishes {
+            source: options.source.clone(),
+            overrides: options.overrides.clone(),
+            chosen: Chosen::new(self.api.as_ref().map(|api| api.facts.clone()), &options.paths.state),
+            again: again.subscribe(),
+            hardware: self.hardware.clone(),
+            root: "/".into(),
+            to: self.to.clone(),
+        };
+        tasks.start(wishes.run());
+        let socket = options.paths.pod_resources.clone();
+        tasks.start(watch_holders(socket, self.people.clone(), holders_wanted.subscribe(), self.to.clone()));
+        tasks.start(watch_usage(self.hardware.clone(), self.people.clone(), gpus.subscribe(), self.to.clone()));
+        let labels = keep_labels(options, tasks, self.api.as_ref());
+        Ok(Wires { again, holders_wanted, gpus, labels })
+    }
+}
+
 /// The MPS root of the keeper: the command line's, or the usual one. A file that names another root is followed by daemons,
 /// but the keeper has one root for its life.
-fn root(options: &Options) -> std::path::PathBuf {
+fn root(options: &Options) -> PathBuf {
     let named = options.overrides.mps_root.clone();
     let of_file = || options.source.read(None).ok().map(|read| read.sharing.flags.mps_root);
     named.or_else(of_file).unwrap_or_else(|| "/run/nvidia/mps".to_owned()).into()

@@ -196,11 +196,14 @@ impl Hands {
 }
 
 fn log(warning: bool, reason: &str, about: &str, text: &str) {
-    if warning {
-        tracing::warn!(reason, about, "{text}");
-    } else {
-        tracing::info!(reason, about, "{text}");
+    match warning {
+        true => log_warning(reason, about, text),
+        false => tracing::info!(reason, about, "{text}"),
     }
+}
+
+fn log_warning(reason: &str, about: &str, text: &str) {
+    tracing::warn!(reason, about, "{text}");
 }
 
 /// Drivers before 550 tell the profiles in MIG mode only, so that a second plan follows the first.

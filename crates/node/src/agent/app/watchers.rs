@@ -280,13 +280,7 @@ pub(super) async fn watch_holders(socket: PathBuf, people: People, mut wanted: w
                     last = Some(holders);
                 }
             }
-            Err(error) => {
-                let why = chain(&error, ": ");
-                if told.as_ref() != Some(&why) {
-                    tracing::warn!("{why}");
-                    told = Some(why);
-                }
-            }
+            Err(error) => warn_once(&mut told, chain(&error, ": ")),
         }
         let pause = if soon { HOLDERS_SOON } else { HOLDERS_LATER };
         if timeout(pause, wanted.changed()).await.is_ok_and(|changed| changed.is_err()) {
@@ -296,6 +290,14 @@ pub(super) async fn watch_holders(socket: PathBuf, people: People, mut wanted: w
             // A wish that has just come: not twice at once.
             sleep(Duration::from_millis(50)).await;
         }
+    }
+}
+
+/// Warns when it is not what was warned of last.
+fn warn_once(told: &mut Option<String>, why: String) {
+    if told.as_ref() != Some(&why) {
+        tracing::warn!("{why}");
+        *told = Some(why);
     }
 }
 

@@ -235,7 +235,7 @@ fn after_a_restart_what_was_offered_is_offered_again_before_an_edit_is_considere
 fn a_process_outside_pods_keeps_its_daemon() {
     let mut state = fresh(&proposal(&[(0, Sharing::Mps, 4)]));
     let process = Identity { pid: 9, start_time: 1, boot_id: "boot".to_owned(), pid_namespace: "pid:[1]".to_owned() };
-    let stranger = Client { process: process.clone(), server: Some(5), holder: None };
+    let stranger = Client { process, server: Some(5), holder: None };
     let says = |clients| Event::Gpu(uuid(0), GpuEvent::Status(Answer::Serving, clients));
     state.step(says(vec![stranger]), at(1));
     let whole = proposal(&[(0, Sharing::Exclusive, 1)]);
