@@ -48,7 +48,14 @@ impl Identity {
     #[must_use]
     pub fn is_alive(&self) -> bool {
         let state = stat(Path::new(&format!("/proc/{}/stat", self.id)));
-        state.is_ok_and(|(state, started)| started == self.started && state != "Z" && state != "X")
+        state.is_ok_and(|(state, started)| {
+            started == self.started && state != "X" && (state != "Z" || self.has_threads())
+        })
+    }
+
+    /// Whether other threads than the first are left. The first of a namespace ends everything in it with its last thread.
+    fn has_threads(&self) -> bool {
+        fs::read_dir(format!("/proc/{}/task", self.id)).is_ok_and(|threads| threads.count() > 1)
     }
 
     /// Kills it and waits until it is gone; a process that took over its id is left alone.
