@@ -1,176 +1,13 @@
-//! The daemon of a node as its processes: agent and keeper, on simulated GPUs, simulated MPS and a fake kubelet.
-
-#![expect(clippy::disallowed_methods, reason = "tests start the program and wait for it")]
+//! Shares, edits, faults and restarts on a node whose API server nobody asks.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use cotenant_testkit::kubelet::{Container, Given, Kubelet};
-use cotenant_testkit::{mps, nvml};
+use cotenant_testkit::nvml;
 use rustix::process::{Pid, Signal, kill_process};
 
-const GPU: &str = "GPU-00000000-1111-2222-3333-444444444444";
-const OTHER: &str = "GPU-00000000-1111-2222-3333-555555555555";
-const SHARED: &str = "version: v1\nsharing: {mps: {resources: [{name: nvidia.com/gpu, replicas: 4}]}}\n";
-const RESOURCE: &str = "nvidia.com/gpu";
-
-/// A process that ends with the test.
-struct Program(Child);
-
-impl Program {
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(&self.0);
-        kill_process(pid, signal).expect("signalled");
-    }
-
-    fn wait(&mut self) -> Option<i32> {
-        self.0.wait().expect("waited").code()
-    }
-
-    /// Ends it as an operator would.
-    fn end(mut self) -> Option<i32> {
-        self.signal(Signal::TERM);
-        self.wait()
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
-/// A simulated node.
-struct Node {
-    kubelet: Kubelet,
-    driver: nvml::Library,
-    mps: mps::Installation,
-    folder: tempfile::TempDir,
-}
-
-impl Node {
-    fn new(configuration: &str) -> Self {
-        let scenario = nvml::Scenario::of(nvml::Gpu::hopper(GPU)).with_shared_settings();
-        Self::with(scenario, configuration)
-    }
-
-    fn with(scenario: nvml::Scenario, configuration: &str) -> Self {
-        let folder = tempfile::Builder::new().prefix("cn").tempdir().expect("folder");
-        let node = Self {
-            kubelet: Kubelet::started(folder.path()).expect("kubelet"),
-            driver: scenario.install().expect("simulated NVML"),
-            mps: mps::Installation::new(&mps::Script::default()).expect("simulated MPS"),
-            folder,
-        };
-        node.configure(configuration);
-        node
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn configure(&self, text: &str) {
-        let draft = self.path("config.draft");
-        fs::write(&draft, text).expect("written");
-        fs::rename(draft, self.path("config.yaml")).expect("renamed");
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cotenant"));
-        command.arg("node").args(arguments).stdin(Stdio::null());
-        command.env("COTENANT_NVML", self.driver.path()).env("COTENANT_MPS_CONTROL", self.mps.program());
-        command.env("MPS_ROOT", self.path("mps")).env("COTENANT_LOG", "info");
-        command
-    }
-
-    fn start(&self, name: &str, command: &mut Command) -> Program {
-        let log = fs::File::options().create(true).append(true).open(self.path(name)).expect("log");
-        command.stdout(log.try_clone().expect("cloned")).stderr(log);
-        Program(command.spawn().expect("started"))
-    }
-
-    fn keeper(&self) -> Program {
-        let keeper = self.start("keeper.log", &mut self.command(&["keeper", "--shared-memory", "16MiB"]));
-        until("the keeper answers", || self.command(&["keeper", "--check"]).output().expect("ran").status.success());
-        keeper
-    }
-
-    fn agent_command(&self) -> Command {
-        let mut command = self.command(&["--api=false", "--listen", "", "--node-name", "n1"]);
-        command.arg("--config-file").arg(self.path("config.yaml"));
-        command.arg("--kubelet-socket").arg(self.kubelet.device_plugins().join("kubelet.sock"));
-        command.arg("--pod-resources-socket").arg(self.kubelet.pod_resources());
-        command.arg("--cdi-root").arg(self.path("cdi")).arg("--state-directory").arg(self.path("state"));
-        command.arg("--socket").arg(self.socket());
-        command
-    }
-
-    fn agent(&self) -> Program {
-        self.start("agent.log", &mut self.agent_command())
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.path("node.sock")
-    }
-
-    fn log(&self) -> String {
-        let read = |name| fs::read_to_string(self.path(name)).unwrap_or_default();
-        format!("agent:\n{}\nkeeper:\n{}", read("agent.log"), read("keeper.log"))
-    }
-
-    async fn until_healthy(&self, resource: &str, devices: usize) {
-        let until = self.kubelet.until(|kubelet| kubelet.healthy(resource) == devices).await;
-        assert!(until.is_ok(), "{resource}: {} healthy, not {devices}\n{}", self.kubelet.healthy(resource), self.log());
-    }
-
-    async fn admit(&self, pod: &str, resource: &str) -> Given {
-        let admitted = self.kubelet.admit(&Container::of(pod), resource, 1).await;
-        admitted.unwrap_or_else(|refused| panic!("{pod}: {refused:?}\n{}", self.log()))
-    }
-
-    /// A CUDA program in such a container, which has the host's pipe folder where the container has its own.
-    fn client(&self, given: &Given) -> Program {
-        let mut command = Command::new(cotenant_testkit::program("fake-cuda-client").expect("built"));
-        // As most CUDA programs it notices an error with its next call; a test that waits for the fault needs it to stay.
-        command.arg("--linger").stdin(Stdio::null()).env_clear().envs(&given.environment);
-        let inside = given.environment.get("CUDA_MPS_PIPE_DIRECTORY").expect("an MPS share");
-        let (_, host, _) = given.mounts.iter().find(|(container, ..)| container == inside).expect("mounted");
-        command.env("CUDA_MPS_PIPE_DIRECTORY", host);
-        self.start("client.log", &mut command)
-    }
-
-    fn pipe(&self, gpu: &str) -> PathBuf {
-        self.path("mps").join(gpu).join("pipe")
-    }
-
-    fn daemon(&self, gpu: &str) -> Option<i32> {
-        let text = fs::read_to_string(self.pipe(gpu).join("nvidia-cuda-mps-control.pid")).ok()?;
-        text.trim().parse().ok()
-    }
-
-    fn clients(&self, count: usize) {
-        until("the clients are connected", || {
-            let log = fs::read_to_string(self.path("client.log")).unwrap_or_default();
-            log.lines().filter(|line| line.contains("connected")).count() >= count
-        });
-    }
-}
-
-fn until(what: &str, condition: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !condition() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "waited in vain until {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-fn is_alive(pid: i32) -> bool {
-    Path::new(&format!("/proc/{pid}")).exists()
-}
+use crate::harness::{GPU, Node, OTHER, RESOURCE, SHARED, is_alive, until};
 
 #[tokio::test]
 async fn shares_of_a_gpu_are_handed_out_with_their_limits() {
@@ -296,7 +133,7 @@ async fn two_gpus_of_a_node_are_shared_in_different_ways_and_by_classes() {
                          large: {memory: 60GiB, percent: 50}\n  gpus:\n    \
                          - {devices: [0], strategy: mps, classes: {small: 4, large: 1}}\n    \
                          - {devices: [1], strategy: exclusive}\n";
-    let node = Node::with(scenario, configuration);
+    let node = Node::with(&scenario, configuration);
     let _keeper = node.keeper();
     let _agent = node.agent();
     node.until_healthy("nvidia.com/gpu.small", 4).await;
