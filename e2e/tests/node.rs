@@ -332,7 +332,8 @@ fn a_killed_daemon_and_a_lost_gpu_are_noticed_and_come_back() {
     installed.offers(GPU, 2);
     place.apply(&client("client", GPU)).unwrap();
     connected(&place, "client");
-    node.run("/bin/sh", &["-c", "kill -9 $(grep -l nvidia-cuda-mps /proc/[0-9]*/comm | grep -o '[0-9]*' | head -n 1)"])
+    let daemon = format!("kill -9 $(cat /run/nvidia/mps/{}/pipe/nvidia-cuda-mps-control.pid)", world::gpu_uuid(0));
+    node.run("/bin/sh", &["-c", &daemon]).unwrap();
         .unwrap();
     installed.offers(GPU, 0);
     place.delete_pod("client").unwrap();

@@ -146,7 +146,8 @@ fn identifier(text: &str) -> String {
 impl Allocation {
     /// Makes the container a client of the MPS control daemon whose pipe folder is `pipe` on the host, within `share`.
     ///
-    /// In the container the pipe stands at `/mps/<resource>/pipe`, as with NVIDIA's plugin. `shm`, where given, is mounted
+    /// In the container the pipe stands at `/mps/<resource>/pipe`, as with NVIDIA's plugin, but cannot be written to there: a pod
+    /// must not put a socket of its own in the daemon's place, and clients connect all the same (seen on driver 580). `shm`, where given, is mounted
     /// over `/dev/shm`, which daemon and client must then share. The memory limit names device 0, the only one that the
     /// container sees: a limit for a device that a process cannot see makes the driver drop all of its limits (measured on
     /// driver 580). It is rounded down to whole MiB, and is never 0, which would not be a limit.
@@ -159,9 +160,10 @@ impl Allocation {
             ("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", format!("0={memory}M")),
         ];
         self.environment.extend(variables.map(|(name, value)| (name.to_owned(), value)));
-        let mount = |container, host: &Path| Mount { container, host: host.display().to_string(), read_only: false };
-        self.mounts.push(mount(container, pipe));
-        self.mounts.extend(shm.map(|shm| mount("/dev/shm".to_owned(), shm)));
+        let mount =
+            |container, host: &Path, read_only| Mount { container, host: host.display().to_string(), read_only };
+        self.mounts.push(mount(container, pipe, true));
+        self.mounts.extend(shm.map(|shm| mount("/dev/shm".to_owned(), shm, false)));
     }
 }
 

@@ -33,6 +33,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cotenant_model::GpuUuid;
 use cotenant_model::cause::chain;
+use cotenant_mps::{Place, trim_output};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{OwnedMutexGuard, broadcast};
 use tokio_util::sync::CancellationToken;
@@ -46,6 +47,10 @@ use slot::{Slot, SlotError};
 
 /// Happenings that a slow watcher may be behind before it is cut off.
 const BEHIND: usize = 64;
+
+/// How often logs are looked at, and how long one may be, in bytes.
+const LOGS: std::time::Duration = std::time::Duration::from_secs(10);
+const LOG_LIMIT: u64 = 4 << 20;
 
 /// What a keeper is started with.
 #[derive(Debug, Clone)]
@@ -145,11 +150,25 @@ impl Keeper {
             () = stop.cancelled() => {}
             () = self.shared.stop.cancelled() => {}
             () = server::serve(&self, &listener) => {}
+            () = self.bound_logs() => {}
         }
         self.shared.stop.cancel();
         drop(listener);
         self.end().await;
         Ok(())
+    }
+
+    /// Keeps the logs of the daemons, which any client can make grow, from filling the disk.
+    async fn bound_logs(&self) {
+        loop {
+            tokio::time::sleep(LOGS).await;
+            for gpu in folders(&self.shared.root) {
+                let Ok(place) = Place::new(&self.shared.root, gpu) else { continue };
+                if let Err(error) = trim_output(&place.log(), LOG_LIMIT) {
+                    tracing::warn!(gpu = %place.gpu(), %error, "a log cannot be cut");
+                }
+            }
+        }
     }
 
     /// Takes over what a former keeper left: daemons that run, daemons that should, compute modes to put back.

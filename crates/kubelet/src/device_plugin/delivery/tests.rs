@@ -116,7 +116,7 @@ fn an_mps_client_gets_pipe_shared_memory_and_limits() {
     );
     let mounts: Vec<_> =
         allocation.mounts.iter().map(|m| (m.container.as_str(), m.host.as_str(), m.read_only)).collect();
-    let pipe = ("/mps/nvidia.com/gpu.small/pipe", "/run/nvidia/mps/GPU-a/pipe", false);
+    let pipe = ("/mps/nvidia.com/gpu.small/pipe", "/run/nvidia/mps/GPU-a/pipe", true);
     assert_eq!(mounts, [pipe, ("/dev/shm", "/run/nvidia/mps/shm", false)]);
 }
 
