@@ -334,7 +334,6 @@ fn a_killed_daemon_and_a_lost_gpu_are_noticed_and_come_back() {
     connected(&place, "client");
     let daemon = format!("kill -9 $(cat /run/nvidia/mps/{}/pipe/nvidia-cuda-mps-control.pid)", world::gpu_uuid(0));
     node.run("/bin/sh", &["-c", &daemon]).unwrap();
-        .unwrap();
     installed.offers(GPU, 0);
     place.delete_pod("client").unwrap();
     installed.offers(GPU, 2);
