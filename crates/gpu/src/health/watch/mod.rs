@@ -184,15 +184,19 @@ impl Watcher {
     fn start_again_when_due(&mut self) {
         let now = self.clock.monotonic();
         let Some(Restart { at, delay }) = self.restart.filter(|restart| restart.at <= now) else { return };
-        self.gpus.let_go();
-        match self.driver.restart() {
-            Ok(()) => tracing::info!("NVML was started again, for a GPU was lost"),
-            Err(error) => tracing::debug!(%error, "NVML cannot be started again"),
-        }
+        self.start_again();
         self.ask();
         if self.restart.is_some() {
             let delay = Nanoseconds(delay.0.saturating_mul(2).min(RAREST_RESTART.0));
             self.restart = Some(Restart { at: later(at, delay), delay });
+        }
+    }
+
+    fn start_again(&mut self) {
+        self.gpus.let_go();
+        match self.driver.restart() {
+            Ok(()) => tracing::info!("NVML was started again, for a GPU was lost"),
+            Err(error) => tracing::debug!(%error, "NVML cannot be started again"),
         }
     }
 
