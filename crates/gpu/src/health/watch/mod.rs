@@ -194,10 +194,8 @@ impl Watcher {
 
     fn start_again(&mut self) {
         self.gpus.let_go();
-        match self.driver.restart() {
-            Ok(()) => tracing::info!("NVML was started again, for a GPU was lost"),
-            Err(error) => tracing::debug!(%error, "NVML cannot be started again"),
-        }
+        let error = self.driver.restart().err().map(|error| error.to_string());
+        tracing::info!(error, "a GPU is lost: NVML was started again");
     }
 
     fn report(&mut self, Told { gpus, event }: Told) {
