@@ -1,5 +1,11 @@
 //! The daemon of a node on a real kubelet, with real pods, installed by its chart. The GPUs and MPS are simulated.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a cluster that does not answer fails its test, with its logs"
+)]
+
 use std::fs;
 use std::time::Duration;
 
