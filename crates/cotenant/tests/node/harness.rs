@@ -164,11 +164,7 @@ impl Node {
     pub(crate) fn adopt(&self, program: &Program, pod: &str) {
         let folder = self.path("proc").join(program.0.id().to_string());
         fs::create_dir_all(&folder).expect("made");
-        let cgroup = format!(
-            "0::/kubepods/besteffort/pod{pod}/{}
-",
-            "0".repeat(64)
-        );
+        let cgroup = format!("0::/kubepods/besteffort/pod{}/{}\n", uid(pod), "0".repeat(64));
         fs::write(folder.join("cgroup"), cgroup).expect("written");
     }
 

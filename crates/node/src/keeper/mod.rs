@@ -111,6 +111,8 @@ struct Shared {
     happenings: broadcast::Sender<Happening>,
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// Everything is put back.
+    over: CancellationToken,
     /// Set by the request to shut down: whether the folders go too.
     cleanup: Mutex<bool>,
 }
@@ -132,6 +134,7 @@ impl Keeper {
             happenings: broadcast::Sender::new(BEHIND),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
+            over: CancellationToken::new(),
             cleanup: Mutex::new(false),
             root,
         };

@@ -92,7 +92,7 @@ pub enum Ask {
     List,
     /// Every daemon now, then each happening until the caller hangs up.
     Watch,
-    /// End every daemon, put everything back, and leave.
+    /// End every daemon, put everything back, answer, and leave.
     Shutdown {
         /// Whether the folders that containers have mounted are removed too: for an uninstallation.
         cleanup: bool,

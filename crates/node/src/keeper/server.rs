@@ -100,6 +100,7 @@ async fn answer(keeper: &Keeper, ask: Ask) -> Answer {
         Ask::Shutdown { cleanup } => {
             *keeper.shared.cleanup.lock().unwrap_or_else(PoisonError::into_inner) = cleanup;
             keeper.shared.stop.cancel();
+            keeper.shared.over.cancelled().await;
             Answer::Done
         }
     }

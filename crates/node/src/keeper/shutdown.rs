@@ -29,13 +29,17 @@ impl Keeper {
             });
         }
         while ends.join_next().await.is_some() {}
-        self.shared.tasks.wait().await;
         self.shared.memory.unmount();
         server::remove_socket(&self.shared.root);
-        if cleanup {
+        // Without a daemon's folder there is nothing for the next keeper: also not after one that was started again at the end of
+        // an uninstallation.
+        if cleanup || super::folders(&self.shared.root).is_empty() {
             drop(std::fs::remove_file(self.shared.root.join("keeper.lock")));
             // Only an empty root goes: others may have something in it.
             drop(std::fs::remove_dir(&self.shared.root));
         }
+        // Whoever asked for the end hears of it now.
+        self.shared.over.cancel();
+        self.shared.tasks.wait().await;
     }
 }

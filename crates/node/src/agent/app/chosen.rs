@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// How long the API server may take at the start before what is remembered stands in.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the API server may take at the start before what is remembered stands in, and where nothing is: then what is
+/// chosen without labels would be taken back a moment later.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(20));
 
 /// Values of the labels.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,7 @@ pub(super) struct Chosen {
     facts: Option<watch::Receiver<Option<NodeFacts>>>,
     file: PathBuf,
     known: Labels,
+    is_remembered: bool,
 }
 
 impl Chosen {
@@ -42,14 +44,15 @@ impl Chosen {
     pub(super) fn new(facts: Option<watch::Receiver<Option<NodeFacts>>>, state: &Path) -> Self {
         let file = file(state);
         let remembered = || fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        let known = facts.as_ref().and_then(|_| remembered()).unwrap_or_default();
-        Self { facts, file, known }
+        let remembered = facts.as_ref().and_then(|_| remembered());
+        Self { facts, file, is_remembered: remembered.is_some(), known: remembered.unwrap_or_default() }
     }
 
     /// Waits for the API server's first word, for a while.
     pub(super) async fn await_first(&mut self) {
         let Some(facts) = &mut self.facts else { return };
-        let heard = timeout(PATIENCE, facts.wait_for(Option::is_some)).await.is_ok_and(|heard| heard.is_ok());
+        let patience = if self.is_remembered { PATIENCE.0 } else { PATIENCE.1 };
+        let heard = timeout(patience, facts.wait_for(Option::is_some)).await.is_ok_and(|heard| heard.is_ok());
         if !heard {
             tracing::warn!(known = ?self.known, "the API server has not told the node's labels; the last known ones stand in");
         }
@@ -59,7 +62,7 @@ impl Chosen {
     pub(super) fn labels(&mut self) -> Labels {
         let facts = self.facts.as_mut().and_then(|facts| facts.borrow_and_update().clone());
         if let Some(told) = facts.as_ref().map(Labels::of)
-            && told != self.known
+            && (told != self.known || !self.is_remembered)
         {
             self.known = told;
             self.remember();
@@ -67,7 +70,8 @@ impl Chosen {
         self.known.clone()
     }
 
-    fn remember(&self) {
+    fn remember(&mut self) {
+        self.is_remembered = true;
         let draft = self.file.with_extension("draft");
         let written = serde_json::to_vec(&self.known)
             .map_err(std::io::Error::other)

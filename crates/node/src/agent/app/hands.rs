@@ -145,10 +145,13 @@ impl Hands {
             Subject::Node => "node".to_owned(),
             Subject::Pod(pod) => format!("pod {pod}"),
         };
-        log(warning, reason, &about, &text);
-        if let Some(events) = &self.events {
-            let kind = if warning { EventKind::Warning } else { EventKind::Normal };
-            events.report(ClusterEvent { regarding, kind, reason, action: "SharingGpus", note: text });
+        // Whoever reports an Event logs it too.
+        match &self.events {
+            Some(events) => {
+                let kind = if warning { EventKind::Warning } else { EventKind::Normal };
+                events.report(ClusterEvent { regarding, kind, reason, action: "SharingGpus", note: text });
+            }
+            None => log(warning, reason, &about, &text),
         }
     }
 

@@ -15,6 +15,9 @@ use crate::keeper::protocol::DaemonSettings;
 /// Between two attempts to evict a pod, or to make MIG devices: both may be refused for good reasons.
 const RETRY: u64 = 30_000_000_000;
 
+/// Between two questions to a daemon whose clients are waited for.
+const ASK: u64 = 1_000_000_000;
+
 /// What waits.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Edit {
@@ -24,6 +27,8 @@ pub struct Edit {
     cordon: BTreeSet<DeviceId>,
     /// Pods that were told to go, and when they are told again.
     evicted: BTreeMap<Pod, Nanoseconds>,
+    /// When daemons are asked again whether the clients that no pod accounts for are still there.
+    ask: Nanoseconds,
 }
 
 /// An offer that waits.
@@ -129,9 +134,20 @@ impl State {
     fn consider_offer(&mut self, now: Moment) -> Vec<Action> {
         let Some(pending) = &self.edit.offer else { return Vec::new() };
         let mut waits_for = self.holders_of(&pending.touched);
-        waits_for.extend(pending.daemons.iter().filter_map(|uuid| self.gpus.get(uuid)).flat_map(strangers));
+        let mut asked = Vec::new();
+        for uuid in &pending.daemons {
+            let strangers: Vec<String> = self.gpus.get(uuid).into_iter().flat_map(strangers).collect();
+            if !strangers.is_empty() && self.edit.ask <= now.monotonic {
+                asked.push(Action::AskStatus(uuid.clone()));
+            }
+            waits_for.extend(strangers);
+        }
+        if !asked.is_empty() {
+            self.edit.ask = Nanoseconds(now.monotonic.0.saturating_add(ASK));
+        }
         if !waits_for.is_empty() {
-            return self.wait(waits_for);
+            asked.extend(self.wait(waits_for));
+            return asked;
         }
         let Some(pending) = self.edit.offer.take() else { return Vec::new() };
         self.apply_proposal(pending.proposal, now)

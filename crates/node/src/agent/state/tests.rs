@@ -241,6 +241,8 @@ fn a_process_outside_pods_keeps_its_daemon() {
     let whole = proposal(&[(0, Sharing::Exclusive, 1)]);
     assert!(published(&state.step(propose(&whole), at(2))).is_none());
     assert_eq!(state.edit().waits_for().collect::<Vec<_>>(), ["process 9"]);
+    let asks = |actions: Vec<Action>| actions.contains(&Action::AskStatus(uuid(0)));
+    assert_eq!([2, 3].map(|second| asks(state.step(held(&[]), at(second)))), [false, true], "once a second");
     let actions = state.step(says(Vec::new()), at(3));
     assert!(published(&actions).is_some() && actions.contains(&Action::Stop(uuid(0))));
 }
