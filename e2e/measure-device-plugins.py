@@ -46,7 +46,7 @@ def main():
     if options.with_api:
         programs["cotenant-with-api"] = node.agent(options.agent, api=True)
     run = {"simulated_gpus": DEVICES, "replicas": REPLICAS, "rest_s": options.rest, "watch_s": options.watch, "machine": machine(), "config": CONFIG,
-           "versions": versions(options), "commands": programs, "rounds": []}
+           "versions": versions(options), "commands": {name: [pathlib.Path(words[0]).name, *words[1:]] for name, words in programs.items()}, "rounds": []}
     options.out.mkdir(parents=True, exist_ok=True)
     for number in range(1, options.rounds + 1):
         for name, command in programs.items():
@@ -96,11 +96,11 @@ class Node:
         (self.folder / "keys/administrator.conf").write_text(client)
 
     def peer(self, program):
-        return [str(program), "--config-file=/run/e2e/files/plugins.yaml"]
+        return [str(program.resolve()), "--config-file=/run/e2e/files/plugins.yaml"]
 
     def agent(self, program, api):
         told = ["--kubeconfig=/run/e2e/keys/administrator.conf"] if api else ["--api=false"]
-        return [str(program), "node", "--config-file=/run/e2e/files/plugins.yaml", "--node-name=n1", *told]
+        return [str(program.resolve()), "node", "--config-file=/run/e2e/files/plugins.yaml", "--node-name=n1", *told]
 
     def start(self, command, log):
         enter = ["nsenter", "--target", str(self.init), "--mount", "--net", "--pid", "--ipc", "--uts", "--"]
