@@ -374,6 +374,8 @@ fn two_minutes_without_the_api_server_change_nothing_for_the_node() {
     installed.offers(GPU, 2);
     assert_eq!(restarts(), before, "the agent ended meanwhile");
     place.apply(&client("after", GPU)).unwrap();
+    // The scheduler and the controllers of Kubernetes take their time to come back.
+    place.wait_for_phase("after", "Running", Duration::from_secs(240)).unwrap();
     connected(&place, "after");
 }
 

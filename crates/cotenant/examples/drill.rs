@@ -34,6 +34,13 @@ impl Program {
         kill_process(Pid::from_child(&self.0), signal).unwrap_or_default();
     }
 
+    /// Kills it as nobody can refuse.
+    fn kill(&mut self) -> anyhow::Result<()> {
+        self.signal(Signal::KILL);
+        self.0.wait()?;
+        Ok(())
+    }
+
     fn end(mut self) -> anyhow::Result<Option<i32>> {
         self.signal(Signal::TERM);
         Ok(self.0.wait()?.code())
@@ -95,7 +102,7 @@ impl Drill {
 
     fn start(&self, name: &str, command: &mut Command) -> anyhow::Result<Program> {
         let log = File::options().create(true).append(true).open(self.path(name))?;
-        command.env("MPS_ROOT", self.path("mps")).env("COTENANT_LOG", "debug").env("NO_COLOR", "1");
+        command.env("MPS_ROOT", self.path("mps")).env("COTENANT_LOG", "info").env("NO_COLOR", "1");
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         Ok(Program(command.spawn()?))
     }
@@ -213,12 +220,14 @@ async fn adoption(drill: &Drill, agent: &mut Program, keeper: &mut Program) -> a
     let before = (drill.daemon()?, client.ask("step 20")?);
     let lists = drill.kubelet.registrations().len();
     let begun = Instant::now();
+    agent.kill()?;
     *agent = drill.agent()?;
     until("the next agent is registered", || drill.kubelet.registrations().len() >= lists + CLASSES.len())?;
     drill.until_healthy(4)?;
     let agent_took = begun.elapsed().as_secs_f64();
     let after_agent = client.ask("step 20")?;
     let begun = Instant::now();
+    keeper.kill()?;
     *keeper = drill.keeper()?;
     let keeper_took = begun.elapsed().as_secs_f64();
     std::thread::sleep(Duration::from_secs(2));

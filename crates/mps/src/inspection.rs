@@ -128,7 +128,8 @@ fn inspect_memory(value: Option<&str>, share: &Share) -> Vec<Deviation> {
     let mut limits = Vec::new();
     for entry in entries {
         let limit = entry.split_once('=').filter(|(device, _)| is_own(device, share));
-        match limit.and_then(|(_, limit)| parse_memory(limit)) {
+        // A limit of nothing is none (seen on driver 580: `0=0M` gives the process the whole memory).
+        match limit.and_then(|(_, limit)| parse_memory(limit)).filter(|limit| limit.0 > 0) {
             Some(limit) => limits.push(limit),
             None => return vec![Deviation::LimitsDropped { entry: excerpt(entry) }],
         }
@@ -172,6 +173,14 @@ mod tests {
         variables.extend(changes.iter().filter(|(_, value)| !value.is_empty()));
         let environment: String = variables.iter().map(|(name, value)| format!("{name}={value}\0")).collect();
         inspect_environment(environment.as_bytes(), &share())
+    }
+
+    #[test]
+    fn a_limit_of_nothing_drops_every_limit() {
+        for value in ["0=0M", "0=0", "0=2048M,0=0G"] {
+            let found = changed(&[("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", value)]);
+            assert!(matches!(found.as_slice(), [Deviation::LimitsDropped { .. }]), "{value}: {found:?}");
+        }
     }
 
     #[test]
