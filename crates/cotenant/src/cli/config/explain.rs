@@ -39,6 +39,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         Failure::from_error(Kind::Input, &error)
             .hint("`--label NAME` selects a configuration, as the node's label does")
     })?;
+    if selected.is_some_and(Named::is_mig_parted) {
+        let failure = Failure::new(Kind::Input, format!("{file} holds MIG layouts alone, and they offer nothing"));
+        return Err(failure.hint("put them under `cotenant: {mig-configs: …}` of a configuration"));
+    }
     let sharing = sharing(selected).map_err(|problems| refused(&problems))?;
     let inventory = match &arguments.inventory {
         Some(path) => Inventory::read(path)?,
