@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use cotenant_testkit::kubelet::{Container, Given, Kubelet};
 use cotenant_testkit::{mps, nvml};
+use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, Signal, kill_process};
 
 pub(crate) const GPU: &str = "GPU-00000000-1111-2222-3333-444444444444";
@@ -49,7 +50,34 @@ pub(crate) struct Node {
     pub(crate) folder: tempfile::TempDir,
 }
 
+/// Ends what outlives keepers that were killed, as daemons must, and unmounts what they had mounted.
+impl Drop for Node {
+    fn drop(&mut self) {
+        for pid in self.left_behind() {
+            kill_process(pid, Signal::KILL).ok();
+        }
+        let shared_memory = self.path("mps").join("shm");
+        while unmount(&shared_memory, UnmountFlags::DETACH).is_ok() {}
+    }
+}
+
 impl Node {
+    /// Processes that this node's folder is named to, by their arguments or environment.
+    fn left_behind(&self) -> Vec<Pid> {
+        let folder = self.folder.path().as_os_str().as_encoded_bytes().to_vec();
+        let names = |file: &Path| {
+            fs::read(file).is_ok_and(|text| text.windows(folder.len()).any(|window| window == folder.as_slice()))
+        };
+        let processes = fs::read_dir("/proc").expect("readable").flatten();
+        let own = processes.filter(|entry| {
+            let program = entry.path();
+            let name = fs::read_to_string(program.join("comm")).unwrap_or_default();
+            let is_ours = name.starts_with("nvidia-cuda-mps") || name.starts_with("cotenant");
+            is_ours && (names(&program.join("environ")) || names(&program.join("cmdline")))
+        });
+        own.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)).collect()
+    }
+
     pub(crate) fn new(configuration: &str) -> Self {
         let scenario = nvml::Scenario::of(nvml::Gpu::hopper(GPU)).with_shared_settings();
         Self::with(&scenario, configuration)
