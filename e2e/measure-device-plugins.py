@@ -7,7 +7,7 @@
     e2e/measure-device-plugins.py --peer PATH/nvidia-device-plugin --out results/simulated/DATE-device-plugins
     target/debug/e2e-cluster --name peer down
 
-The kubelet is a real one; THE GPUS ARE SIMULATED. Every round is kept in run.json, which is written after each of them.
+The kubelet is a real one; THE GPUS ARE SIMULATED. Every round is kept in rounds.json, which is written after each of them.
 
 A plugin counts as registered when the kubelet has the 80 devices: it then writes its checkpoint, which is looked at
 every 2 ms. Memory is that of the process alone, read `--rest` seconds after
@@ -52,7 +52,7 @@ def main():
         for name, command in programs.items():
             print(f"round {number} of {name}", flush=True)
             run["rounds"].append({"plugin": name, "round": number, **measure(node, command, options)})
-            (options.out / "run.json").write_text(json.dumps(run, indent=1) + "\n")
+            (options.out / "rounds.json").write_text(json.dumps(run, indent=1) + "\n")
     for row in table(run):
         print(row)
 

@@ -81,7 +81,8 @@ pub(crate) fn run() -> Result<ExitCode, Failure> {
 /// Diagnostics go to standard error; `COTENANT_LOG=debug` shows more.
 fn logging(usual: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("COTENANT_LOG")
-        .unwrap_or_else(|_unset| tracing_subscriber::EnvFilter::new(usual));
+        // The API client tells of an absent server once; the library below it at every attempt.
+        .unwrap_or_else(|_unset| tracing_subscriber::EnvFilter::new(format!("{usual},kube_client=off,hyper_util=off")));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
