@@ -330,28 +330,6 @@ fn an_edit_is_applied_live_and_one_that_would_disturb_a_pod_waits_for_it() {
 
 #[test]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-fn a_killed_daemon_and_a_lost_gpu_are_noticed_and_come_back() {
-    let place = Place::begin("loss").unwrap();
-    one_gpu(&place);
-    let node = &place.cluster().nodes()[0];
-    let installed = Installation::new(&place, &shared(2)).unwrap();
-    installed.offers(GPU, 2);
-    place.apply(&client("client", GPU)).unwrap();
-    connected(&place, "client");
-    let daemon = format!("kill -9 $(cat /run/nvidia/mps/{}/pipe/nvidia-cuda-mps-control.pid)", world::gpu_uuid(0));
-    node.run("/bin/sh", &["-c", &daemon]).unwrap();
-    installed.offers(GPU, 0);
-    place.delete_pod("client").unwrap();
-    installed.offers(GPU, 2);
-
-    node.world().change_gpus(|scenario| scenario.gpus[0].lost = true).unwrap();
-    installed.offers(GPU, 0);
-    node.world().change_gpus(|scenario| scenario.gpus[0].lost = false).unwrap();
-    installed.offers(GPU, 2);
-}
-
-#[test]
-#[ignore = "needs a cluster: cargo xtask e2e"]
 fn two_minutes_without_the_api_server_change_nothing_for_the_node() {
     let place = Place::begin("away").unwrap();
     one_gpu(&place);
