@@ -1,4 +1,4 @@
-//! The agent.
+//! The agent: its mind ([`state`]), its body ([`app`]), and what it is started with ([`options`], [`source`]).
 
 pub mod app;
 pub mod options;

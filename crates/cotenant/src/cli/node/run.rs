@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use cotenant_node::agent::app::{self, AgentError};
+use cotenant_node::agent::app::{self, AgentError, MemoryError};
 use cotenant_node::serve::ServeError;
 
 use super::flags;
@@ -30,8 +30,10 @@ fn failure(error: &AgentError) -> Failure {
         ),
         AgentError::Configuration(_) => Failure::from_error(Kind::Input, error)
             .hint("`cotenant config explain FILE` says what each GPU of this node would offer"),
-        AgentError::Serve(ServeError::Taken { .. }) => Failure::from_error(Kind::Busy, error)
-            .hint("one agent serves a node; another needs its own --socket, --state-directory and --kubelet-socket"),
+        AgentError::Serve(ServeError::Taken { .. }) | AgentError::Memory(MemoryError::Taken { .. }) => {
+            Failure::from_error(Kind::Busy, error)
+                .hint("one agent serves a node; another needs its own --socket, --state-directory and --kubelet-socket")
+        }
         AgentError::Serve(ServeError::Listen { .. }) => {
             Failure::from_error(Kind::Other, error).hint("--listen takes another address, or none")
         }

@@ -83,6 +83,7 @@ struct Wires {
 
 /// Opens every world. Waits for the driver where the configuration says so, serving probes meanwhile.
 pub(super) async fn build(options: Options, parts: &TaskTracker) -> Result<Agent, AgentError> {
+    let lock = memory::lock(&options.paths.state)?;
     let (failed_to, failed) = mpsc::unbounded_channel();
     let stop = CancellationToken::new();
     let tasks = Tasks { tracker: parts.clone(), stop: stop.clone(), failed: failed_to };
@@ -128,6 +129,7 @@ pub(super) async fn build(options: Options, parts: &TaskTracker) -> Result<Agent
         wish: None,
         uninstalled: false,
         _watch: watch,
+        _lock: lock,
     };
     agent.act(first);
     Ok(agent)

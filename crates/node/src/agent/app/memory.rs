@@ -1,6 +1,6 @@
 //! What must outlive the agent, on disk: one file, replaced as a whole.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,32 @@ pub enum MemoryError {
         #[source]
         source: io::Error,
     },
+    /// Another agent has it.
+    #[error("another agent runs here: it holds {}", path.display())]
+    Taken {
+        /// The lock.
+        path: PathBuf,
+    },
 }
+
+/// Takes the folder for this agent alone, as long as the file is open. Made where it is missing.
+///
+/// # Errors
+/// When another agent has it, or it cannot be made.
+pub(super) fn lock(folder: &Path) -> Result<File, MemoryError> {
+    let path = folder.join(LOCK);
+    let failed = |source| MemoryError::Io { path: path.clone(), source };
+    fs::create_dir_all(folder).map_err(failed)?;
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(MemoryError::Taken { path }),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+/// The lock in its folder.
+const LOCK: &str = "agent.lock";
 
 /// The file in its folder.
 fn file(folder: &Path) -> PathBuf {
@@ -67,7 +92,7 @@ pub(super) fn write(folder: &Path, memory: &Memory) -> Result<(), MemoryError> {
 
 /// Removes it with its folder, where nothing else is in it.
 pub(super) fn remove(folder: &Path) {
-    for name in ["state.json", "state.draft", "state.broken"] {
+    for name in ["state.json", "state.draft", "state.broken", LOCK] {
         drop(fs::remove_file(folder.join(name)));
     }
     drop(fs::remove_dir(folder));
@@ -87,6 +112,10 @@ mod tests {
         fs::write(file(&path), "{").expect("broken");
         assert_eq!(read(&path).expect("read"), Memory::default());
         assert!(path.join("state.broken").exists());
+        let held = lock(&path).expect("free");
+        assert!(matches!(lock(&path), Err(MemoryError::Taken { .. })));
+        drop(held);
+        lock(&path).expect("free again");
         remove(&path);
         assert!(!path.exists());
     }

@@ -41,7 +41,7 @@ use crate::clock;
 use crate::keeper::protocol::Kept;
 use crate::serve::{ServeError, View};
 use hands::Hands;
-use memory::MemoryError;
+pub use memory::MemoryError;
 use picture::Facts;
 use watchers::{Tell, Told};
 
@@ -134,6 +134,8 @@ struct Agent {
     started: u64,
     /// Watches the GPUs as long as it lives.
     _watch: XidWatch,
+    /// Keeps other agents away.
+    _lock: std::fs::File,
 }
 
 impl std::fmt::Debug for Agent {

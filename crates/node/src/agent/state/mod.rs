@@ -81,7 +81,7 @@ impl State {
             offences: memory.offences,
             ill: BTreeMap::new(),
             told: BTreeSet::new(),
-            faults: Faults { grace: Nanoseconds(0), quarantine: None },
+            faults: Faults::default(),
             drain: Drain::Deny,
             keeper: None,
         };
