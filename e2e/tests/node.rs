@@ -330,35 +330,6 @@ fn an_edit_is_applied_live_and_one_that_would_disturb_a_pod_waits_for_it() {
 
 #[test]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-fn two_minutes_without_the_api_server_change_nothing_for_the_node() {
-    let place = Place::begin("away").unwrap();
-    one_gpu(&place);
-    let node = &place.cluster().nodes()[0];
-    let installed = Installation::new(&place, &shared(2)).unwrap();
-    installed.offers(GPU, 2);
-    place.apply(&client("client", GPU)).unwrap();
-    connected(&place, "client");
-    let restarts = || {
-        let pod = place.kubernetes().object::<Pod>(RELEASE, &installed.pod("agent").unwrap()).unwrap().unwrap();
-        pod.status.unwrap().container_statuses.unwrap().iter().map(|one| one.restart_count).sum::<i32>()
-    };
-    let before = restarts();
-    place.cluster().stop_api().unwrap();
-    std::thread::sleep(Duration::from_secs(120));
-    let daemons = node.run("/bin/sh", &["-c", "cat /proc/[0-9]*/comm | grep -c nvidia-cuda-mps || true"]).unwrap();
-    assert_ne!(daemons.trim(), "0");
-    place.cluster().start_api().unwrap();
-    until("the API server is back", SOON, || place.kubernetes().ready()).unwrap();
-    installed.offers(GPU, 2);
-    assert_eq!(restarts(), before, "the agent ended meanwhile");
-    place.apply(&client("after", GPU)).unwrap();
-    // The scheduler and the controllers of Kubernetes take their time to come back.
-    place.wait_for_phase("after", "Running", Duration::from_secs(240)).unwrap();
-    connected(&place, "after");
-}
-
-#[test]
-#[ignore = "needs a cluster: cargo xtask e2e"]
 fn a_values_file_of_nvidias_chart_installs_unchanged() {
     let place = Place::begin("values").unwrap();
     let file = format!("{}/ci/nvidia-time-slicing-values.yaml", chart());
