@@ -194,6 +194,29 @@ async fn a_configuration_with_problems_ends_a_first_start_and_is_refused_later()
     assert_eq!(node.kubelet.healthy(RESOURCE), 1);
 }
 
+#[tokio::test]
+async fn a_file_that_broke_before_a_restart_ends_no_daemon_and_is_served_again_once_mended() {
+    let node = Node::new(SHARED);
+    let _keeper = node.keeper();
+    let agent = node.agent();
+    node.until_healthy(RESOURCE, 4).await;
+    let daemon = node.daemon(GPU).expect("a daemon");
+    let mut client = node.client(&node.admit("a", RESOURCE).await);
+    node.clients(1);
+    drop(agent);
+    node.configure("version: v9\n");
+    let _next = node.agent();
+    until("the refusal is said", || node.log().contains("v9"));
+    assert!(
+        node.command(&["status", "--socket"]).arg(node.socket()).output().is_ok_and(|ended| !ended.status.success())
+    );
+    assert!(node.daemon(GPU) == Some(daemon) && is_alive(daemon), "{}", node.log());
+    node.configure(SHARED);
+    node.until_healthy(RESOURCE, 4).await;
+    assert_eq!(node.daemon(GPU), Some(daemon));
+    assert!(client.0.try_wait().expect("looked").is_none(), "the client lives");
+}
+
 #[test]
 fn a_missing_driver_is_said_with_its_own_exit_code() {
     let node = Node::new("version: v1\n");

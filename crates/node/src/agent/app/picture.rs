@@ -150,7 +150,8 @@ fn resources(
 /// unhealthy, which is true.
 fn unready(facts: &Facts, state: &State, registrations: &BTreeMap<ResourceName, Registration>) -> Vec<String> {
     let mut why = Vec::new();
-    if state.offer().is_none() {
+    // The driver's version comes with the first configuration that can be had.
+    if state.offer().is_none() || facts.driver.is_none() {
         let reason = facts.refused.clone().unwrap_or_else(|| "the configuration is being read".to_owned());
         why.push(format!("nothing is offered yet: {reason}"));
     }
