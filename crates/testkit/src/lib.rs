@@ -6,6 +6,7 @@
 
 pub mod api_server;
 pub mod kubelet;
+mod loopback;
 pub mod model_server;
 pub mod mps;
 pub mod nvml;

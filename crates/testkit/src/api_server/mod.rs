@@ -12,15 +12,14 @@ mod store;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 
 use anyhow::Context as _;
 use serde_json::Value;
-use tokio::sync::oneshot;
 
 use self::script::Script;
 pub use self::script::{Answer, Recorded};
 use self::store::Store;
+use crate::loopback::Running;
 
 /// What the server holds, whether it is up or not.
 #[derive(Debug, Default)]
@@ -35,12 +34,6 @@ pub struct ApiServer {
     address: SocketAddr,
     state: Arc<State>,
     running: Option<Running>,
-}
-
-#[derive(Debug)]
-struct Running {
-    stop: oneshot::Sender<()>,
-    thread: JoinHandle<()>,
 }
 
 impl ApiServer {
@@ -58,10 +51,9 @@ impl ApiServer {
 
     /// Goes away: open connections break and new ones are refused. Objects stay.
     pub fn stop(&mut self) {
-        let Some(Running { stop, thread }) = self.running.take() else { return };
-        // The receiver is gone only when the server has ended already.
-        stop.send(()).unwrap_or_default();
-        drop(thread.join());
+        if let Some(running) = self.running.take() {
+            running.stop();
+        }
     }
 
     /// Comes back at the same address.
@@ -75,20 +67,8 @@ impl ApiServer {
     }
 
     fn serve(&mut self, listener: TcpListener) -> anyhow::Result<()> {
-        listener.set_nonblocking(true)?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let router = routes::router(Arc::clone(&self.state));
-        let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::Builder::new().name("api-server".to_owned()).spawn(move || {
-            runtime.block_on(async move {
-                let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
-                tokio::select! {
-                    _served = async { axum::serve(listener, router).await } => {}
-                    _asked = stopped => {}
-                }
-            });
-        })?;
-        self.running = Some(Running { stop, thread });
+        self.running = Some(Running::start("api-server", router, listener)?);
         Ok(())
     }
 

@@ -14,20 +14,18 @@ mod script;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
 
 use anyhow::Context as _;
-use tokio::sync::oneshot;
 
 pub use self::script::{Behaviour, Fault, Script};
+use crate::loopback::Running;
 
 /// A running fake; it stops when dropped.
 #[derive(Debug)]
 pub struct ModelServer {
     address: SocketAddr,
     state: Arc<routes::State>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    running: Option<Running>,
 }
 
 impl ModelServer {
@@ -45,22 +43,11 @@ impl ModelServer {
     /// When the address cannot be listened on or no thread can be started.
     pub fn start_at(script: Script, address: SocketAddr) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
-        listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let state = Arc::new(routes::State::new(script));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let router = routes::router(Arc::clone(&state));
-        let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::Builder::new().name("model-server".to_owned()).spawn(move || {
-            runtime.block_on(async move {
-                let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
-                tokio::select! {
-                    _served = async { axum::serve(listener, router).await } => {}
-                    _asked = stopped => {}
-                }
-            });
-        })?;
-        Ok(Self { address, state, stop: Some(stop), thread: Some(thread) })
+        let running = Some(Running::start("model-server", router, listener)?);
+        Ok(Self { address, state, running })
     }
 
     /// Base address for clients, such as `http://127.0.0.1:40001`.
@@ -89,21 +76,16 @@ impl ModelServer {
 
     /// Waits until the server ends, which it does only when something else ends the process.
     pub fn wait(mut self) {
-        if let Some(thread) = self.thread.take() {
-            // A panic in the server has printed itself; the process ends either way.
-            drop(thread.join());
+        if let Some(running) = self.running.take() {
+            running.wait();
         }
     }
 }
 
 impl Drop for ModelServer {
     fn drop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            // The receiver is gone only when the server has ended already.
-            stop.send(()).unwrap_or_default();
-        }
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
+        if let Some(running) = self.running.take() {
+            running.stop();
         }
     }
 }
