@@ -112,6 +112,7 @@ pub(super) async fn build(options: Options, parts: &TaskTracker) -> Result<Agent
         hands,
         plugins,
         served,
+        lists: BTreeMap::new(),
         view,
         labels: wires.labels,
         holders_wanted: wires.holders_wanted,

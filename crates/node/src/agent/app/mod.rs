@@ -27,7 +27,9 @@ use std::time::Duration;
 
 use cotenant_cluster::{ClientError, Reachability};
 use cotenant_gpu::{Health, OpenError, WatchError, XidWatch};
+use cotenant_kubelet::device_plugin::DeviceList;
 use cotenant_model::GpuUuid;
+use cotenant_model::sharing::ResourceName;
 use cotenant_model::sharing::label::Labels;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -107,6 +109,8 @@ struct Agent {
     health: Health,
     plugins: Plugins,
     served: watch::Sender<Arc<Served>>,
+    /// The lists that follow from what is served, made when that changes: every turn looks at them.
+    lists: BTreeMap<ResourceName, DeviceList>,
     view: watch::Sender<Arc<View>>,
     labels: watch::Sender<Option<Labels>>,
     reachability: Option<watch::Receiver<Reachability>>,

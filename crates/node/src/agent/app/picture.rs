@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use cotenant_cluster::Reachability;
-use cotenant_kubelet::device_plugin::Registration;
+use cotenant_kubelet::device_plugin::{DeviceList, Registration};
 use cotenant_model::gpu::Gpu;
 use cotenant_model::sharing::{DeviceId, GpuOffer, Offer, ResourceName};
 use cotenant_model::{Bytes, GpuUuid};
 
-use crate::agent::served::Served;
 use crate::agent::state::State;
 use crate::agent::state::gpu::{Gpu as GpuState, Phase};
 use crate::serve::{Configuration, GpuView, ResourceView, TenantView, View};
@@ -34,22 +33,24 @@ pub(super) struct Facts {
     pub(super) tenants: Vec<TenantView>,
 }
 
+/// What the kubelet is told, and how it takes it.
+#[derive(Debug)]
+pub(super) struct Told<'a> {
+    pub(super) offer: &'a Offer,
+    pub(super) lists: &'a BTreeMap<ResourceName, DeviceList>,
+    pub(super) registrations: &'a BTreeMap<ResourceName, Registration>,
+}
+
 /// Draws it.
-pub(super) fn draw(
-    facts: &Facts,
-    state: &State,
-    served: &Served,
-    registrations: &BTreeMap<ResourceName, Registration>,
-    api: Option<&Reachability>,
-) -> View {
-    let offer: &Offer = &served.offer;
+pub(super) fn draw(facts: &Facts, state: &State, told: &Told<'_>, api: Option<&Reachability>) -> View {
+    let Told { offer, .. } = told;
     let gpus: Vec<GpuView> = offer.gpus.iter().map(|gpu| draw_gpu(gpu, facts, state)).collect();
     let needs_keeper = offer.gpus.iter().any(|gpu| gpu.daemon.is_some());
     View {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         node: facts.node.clone(),
         driver: facts.driver.clone(),
-        unready: unready(facts, state, registrations),
+        unready: unready(facts, state, told.registrations),
         configuration: Configuration {
             name: facts.configuration.clone(),
             refused: facts.refused.clone(),
@@ -61,7 +62,7 @@ pub(super) fn draw(
             Reachability::Unreachable(_) => Some(false),
         }),
         keeper: needs_keeper.then(|| state.keeper() == Some(true)),
-        resources: resources(offer, state, served, registrations),
+        resources: resources(state, told),
         gpus,
         tenants: facts.tenants.clone(),
     }
@@ -116,20 +117,15 @@ fn why_unhealthy(gpu: &GpuState) -> Option<String> {
     })
 }
 
-fn resources(
-    offer: &Offer,
-    state: &State,
-    served: &Served,
-    registrations: &BTreeMap<ResourceName, Registration>,
-) -> Vec<ResourceView> {
-    let lists = served.lists();
+fn resources(state: &State, told: &Told<'_>) -> Vec<ResourceView> {
+    let Told { offer, lists, registrations } = told;
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let held = |id: &DeviceId| state.holders().is_some_and(|holders| holders.contains_key(id));
     offer
         .resources
         .iter()
         .map(|resource| {
-            let listed = lists.get(&resource.name).map(cotenant_kubelet::device_plugin::DeviceList::devices);
+            let listed = lists.get(&resource.name).map(DeviceList::devices);
             let healthy = listed.map_or(0, |devices| devices.iter().filter(|device| device.healthy).count());
             ResourceView {
                 name: resource.name.clone(),

@@ -106,11 +106,11 @@ impl Agent {
     pub(super) fn serve(&mut self, change: impl FnOnce(&mut Served)) {
         let mut served = Served::clone(&self.served.borrow());
         change(&mut served);
-        let lists = served.lists();
+        self.lists = served.lists();
         self.served.send_replace(Arc::new(served));
         // Before the configuration is read nobody can say how containers are told their devices.
         if self.options.register && self.wish.is_some() && !self.uninstalled {
-            self.plugins.publish(lists);
+            self.plugins.publish(self.lists.clone());
         }
     }
 
@@ -196,8 +196,12 @@ impl Agent {
     /// Draws the picture anew.
     pub(super) fn show(&self) {
         let api = self.reachability.as_ref().map(|reachability| reachability.borrow().clone());
-        let served = Arc::clone(&self.served.borrow());
-        let view = picture::draw(&self.facts, &self.state, &served, &self.plugins.registrations(), api.as_ref());
+        let told = picture::Told {
+            offer: &Arc::clone(&self.served.borrow().offer),
+            lists: &self.lists,
+            registrations: &self.plugins.registrations(),
+        };
+        let view = picture::draw(&self.facts, &self.state, &told, api.as_ref());
         self.view.send_if_modified(|shown| {
             let is_new = **shown != view;
             if is_new {
